@@ -1,0 +1,115 @@
+"""Every limit of a turn and of what is sent, with its unit and its reason.
+
+These travel in messages (a running turn keeps the limits that it began with), so they live apart from the worker's
+settings. Figures on OpenCode's behaviour were measured on 1.18.33; docs/settings.md is generated from here.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_PROMPT_CHARACTERS: Final = 256 * 1024
+"""Characters of one prompt. A payload may hold 2 MB, a character up to 4 bytes of it, twice with the queue's copy."""
+
+MAX_QUEUED_TURNS: Final = 50
+"""Prompts waiting in one thread. More is a caller in a loop, not a person."""
+
+MAX_QUEUED_CHARACTERS: Final = 256 * 1024
+"""Characters of all waiting prompts of a thread together: they travel in one payload when it continues as new."""
+
+MAX_DIRECTORY_CHARACTERS: Final = 4096
+"""Linux's own PATH_MAX."""
+
+MAX_KEY_CHARACTERS: Final = 200
+"""Characters of an idempotency key: room for two UUIDs and a prefix."""
+
+MAX_REASON_CHARACTERS: Final = 1000
+"""Characters of the reason given with a stop."""
+
+MAX_RECENT_TURNS: Final = 20
+"""Settled turns that a thread remembers itself. Older ones are in Temporal's visibility."""
+
+MAX_REMEMBERED_KEYS: Final = 200
+"""Idempotency keys that a thread remembers: far more than any client retries."""
+
+Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=30))]
+
+
+def _seconds(value: float, reason: str) -> timedelta:
+    default: timedelta = Field(default=timedelta(seconds=value), description=reason)
+    return default
+
+
+class TurnLimits(BaseModel):
+    """The clocks of a turn. Each `running` has one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    look_interval: Duration = _seconds(
+        10, "Look this long after the last look when no event came. Bounds the cost of a lost event."
+    )
+    look_interval_max: Duration = _seconds(
+        60,
+        "Looks that find nothing new double the interval up to this: a silent tool needs no look every 10 s.",
+    )
+    accept_budget: Duration = _seconds(
+        30,
+        "How long a prompt may be missing from the message list after it was sent. OpenCode needs 1.25 s at worst.",
+    )
+    start_budget: Duration = _seconds(
+        10,
+        "How long a stored prompt may be without a run. OpenCode needs 0.75 s at worst; the rest is for load.",
+    )
+    confirm_delay: Duration = _seconds(
+        2,
+        "Two readings this far apart must agree that nothing runs. OpenCode is idle up to 0.35 s before final.",
+    )
+    retry_interval: Duration = _seconds(
+        1, "First pause after an unreachable provider; doubles up to `retry_interval_max`."
+    )
+    retry_interval_max: Duration = _seconds(
+        3, "Longest pause while the provider is away: a turn is settled within 5 s of its return."
+    )
+    unreachable_timeout: Duration = _seconds(
+        300,
+        "Give up on a provider that does not answer at all. A restart takes 7 s, a node's replacement minutes.",
+    )
+    stall_timeout: Duration = _seconds(
+        360,
+        "Busy without progress, no tool open. OpenCode's own chunk timeout is 300 s; it must be the first to act.",
+    )
+    tool_stall_timeout: Duration = _seconds(
+        3600, "The same while a tool or child session is open: builds and test suites are silent for long."
+    )
+    interrupt_grace: Duration = _seconds(
+        12, "From a stop to `confirmed` or `unconfirmed`; with one last call's timeout still under 15 s."
+    )
+    abort_interval: Duration = _seconds(
+        1, "Pause between aborts: one that arrives in a prompt's first 1.25 s is answered `true` and lost."
+    )
+    stop_quiet: Duration = _seconds(
+        5,
+        "After a stop, how long a prompt must stay without a run before that counts as confirmed (1.25 s at worst).",
+    )
+    deadline: Duration = _seconds(8 * 3600, "The hard end of a turn; nothing extends it. A working day of an agent.")
+    text_limit: Annotated[int, Field(gt=0, le=512 * 1024)] = Field(
+        default=64 * 1024,
+        description="Characters of the final text kept in the outcome; the rest stays in the provider.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.look_interval > self.look_interval_max:
+            raise ValueError("look_interval must not exceed look_interval_max")
+        if self.retry_interval > self.retry_interval_max:
+            raise ValueError("retry_interval must not exceed retry_interval_max")
+        if self.stop_quiet >= self.interrupt_grace:
+            raise ValueError("stop_quiet must be shorter than interrupt_grace, or no early stop could be confirmed")
+        return self
+
+
+MAX_SUBMITS: Final = 3
+"""Times a prompt is sent when the provider is *confirmed* not to have it. After that the provider refuses it."""

@@ -1,0 +1,244 @@
+"""The whole contract of the workflows: every input, signal, update, query and result.
+
+Pure data: this module knows neither Temporal nor HTTP. Commands (what callers and operators send) refuse unknown
+fields, so that a typo is an error; everything else ignores them, so that an older worker can read what a newer one
+wrote. Durations are ISO 8601 (`PT10S`) or plain seconds in JSON; times are UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
+
+from turnkeeper.limits import MAX_DIRECTORY_CHARACTERS, MAX_PROMPT_CHARACTERS, MAX_REASON_CHARACTERS, TurnLimits
+from turnkeeper.observations import Failure, OpenRequest, RelayStatus, ToolUse, Usage
+from turnkeeper.vocabulary import (
+    AgentName,
+    Command,
+    EndpointName,
+    EvidenceKind,
+    Key,
+    ModelName,
+    OnBusy,
+    Reason,
+    Record,
+    SessionStatus,
+    ThreadId,
+    TurnState,
+    Wake,
+)
+
+WORKFLOW_TASK_QUEUE: Final = "turnkeeper"
+
+
+def thread_workflow_id(thread_id: str) -> str:
+    """The `Thread` workflow's id."""
+    return f"thread:{thread_id}"
+
+
+def turn_workflow_id(thread_id: str) -> str:
+    """The id that every `Turn` of a thread runs under, one run a turn: Temporal then allows one at a time."""
+    return f"turn:{thread_id}"
+
+
+def endpoint_workflow_id(name: str) -> str:
+    """The `Endpoint` workflow's id."""
+    return f"endpoint:{name}"
+
+
+class Evidence(Record):
+    """What a settlement rests on, and when that was known."""
+
+    kind: EvidenceKind
+    woken_by: Wake | None = None
+    at: datetime
+    detail: str
+
+
+class TurnInput(Record):
+    """All that a `Turn` needs to know; nothing is read from configuration while it runs."""
+
+    thread_id: ThreadId
+    turn_id: str
+    endpoint: EndpointName
+    task_queue: str
+    directory: str
+    session_id: str | None = None
+    prompt: str
+    model: ModelName | None = None
+    agent: AgentName | None = None
+    limits: TurnLimits = TurnLimits()
+
+
+class Outcome(Record):
+    """How a turn ended."""
+
+    state: TurnState
+    reason: Reason
+    evidence: Evidence
+    started_at: datetime
+    completed_at: datetime
+    confirmed: bool | None = Field(default=None, description="for stops: did the provider confirm that nothing runs?")
+    text: str = ""
+    text_truncated: bool = False
+    message_id: str | None = None
+    usage: Usage = Usage()
+    tool_calls: int = 0
+    failure: Failure | None = None
+
+
+class TurnResult(Record):
+    """Result of the `Turn` workflow."""
+
+    thread_id: ThreadId
+    turn_id: str
+    session_id: str | None
+    client_message_id: str | None
+    context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
+    outcome: Outcome
+
+
+class Interrupt(Command):
+    """Signal `interrupt` and update `interrupt_and_wait` of `Turn`; update `interrupt` of `Thread`."""
+
+    turn_id: str | None = Field(default=None, description="refused if another turn is the active one; None: whichever")
+    why: Annotated[str, StringConstraints(max_length=MAX_REASON_CHARACTERS)] = ""
+
+
+class InterruptResult(Record):
+    """What a stop did."""
+
+    turn_id: str | None
+    was_running: bool
+    outcome: Outcome | None = None
+
+    @property
+    def confirmed(self) -> bool:
+        """Is it known that nothing runs any more? True as well when nothing was running."""
+        return self.outcome is None or self.outcome.confirmed is not False
+
+
+class TurnSnapshot(Record):
+    """Query `snapshot` of `Turn`."""
+
+    thread_id: ThreadId
+    turn_id: str
+    state: TurnState
+    session_id: str | None
+    client_message_id: str | None
+    delivery: str
+    doing: str = Field(description="what the turn waits for, in words")
+    started_at: datetime
+    last_progress_at: datetime
+    next_check_at: datetime | None
+    deadline_at: datetime
+    stop_requested_at: datetime | None = None
+    looks: int = 0
+    events_seen: int = 0
+    open_requests: tuple[OpenRequest, ...] = ()
+    tools: tuple[ToolUse, ...] = ()
+    tool_calls: int = 0
+    usage: Usage = Usage()
+    text: str = ""
+    outcome: Outcome | None = None
+
+
+class StartTurn(Command):
+    """Update `start_turn` of `Thread`, and its signal twin `request_turn`."""
+
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARACTERS, pattern=r"\S")]
+    idempotency_key: Key
+    model: ModelName | None = None
+    agent: AgentName | None = None
+    on_busy: OnBusy = OnBusy.QUEUE
+    limits: TurnLimits | None = Field(default=None, description="None: the endpoint's own")
+
+
+class StartTurnResult(Record):
+    """What became of a start."""
+
+    thread_id: ThreadId
+    turn_id: str
+    state: TurnState
+    run_id: str | None = Field(default=None, description="the Turn workflow's run, once it is started")
+    position: int = Field(default=0, description="turns to run before this one")
+    repeated: bool = Field(default=False, description="the idempotency key was known: this is the earlier turn")
+
+
+class TurnRecord(Record):
+    """A turn in a thread's memory: small, because threads carry it when they continue as new."""
+
+    turn_id: str
+    idempotency_key: str
+    state: TurnState
+    prompt_start: str
+    run_id: str | None = None
+    reason: Reason | None = None
+    confirmed: bool | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    error: str | None = None
+
+
+class QueuedTurn(Record):
+    """An accepted prompt that has not begun."""
+
+    turn_id: str
+    start: StartTurn
+    limits: TurnLimits
+    accepted_at: datetime
+
+
+class ThreadState(Record):
+    """Everything a thread knows; one value, so that continue-as-new is one argument."""
+
+    status: SessionStatus = SessionStatus.IDLE
+    session_id: str | None = None
+    task_queue: str | None = None
+    active: TurnRecord | None = None
+    queue: tuple[QueuedTurn, ...] = ()
+    recent: tuple[TurnRecord, ...] = ()
+    last_error: str | None = None
+    turns_accepted: int = 0
+    idempotency: tuple[tuple[str, str], ...] = Field(default=(), description="(key, turn id), newest last, bounded")
+
+
+class ThreadInput(Record):
+    """Input of `Thread`. `carried` is set by continue-as-new alone."""
+
+    thread_id: ThreadId
+    endpoint: EndpointName
+    directory: Annotated[str, StringConstraints(min_length=1, max_length=MAX_DIRECTORY_CHARACTERS)]
+    carried: ThreadState | None = None
+
+
+class ThreadSnapshot(Record):
+    """Query `snapshot` of `Thread`."""
+
+    thread_id: ThreadId
+    endpoint: EndpointName
+    directory: str
+    status: SessionStatus
+    session_id: str | None
+    active: TurnRecord | None
+    queued: tuple[TurnRecord, ...] = ()
+    recent: tuple[TurnRecord, ...] = ()
+    last_error: str | None = None
+
+
+class EndpointInput(Record):
+    """Input of `Endpoint`."""
+
+    endpoint: EndpointName
+    task_queue: str
+    relay_status: RelayStatus | None = Field(default=None, description="carried by continue-as-new")
+
+
+class EndpointSnapshot(Record):
+    """Query `snapshot` of `Endpoint`."""
+
+    endpoint: EndpointName
+    relay: RelayStatus | None
+    since: datetime

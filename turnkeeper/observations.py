@@ -1,0 +1,255 @@
+"""What crosses the line between workflows and the provider: observations, events, and what activities take and give.
+
+Pure data: neither Temporal nor HTTP. *Unknown is not empty*: "could not ask" (`Unreachable`) and "asked, and it is
+not there" (`NotThere`) are different types, and only the second may ever end anything.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from turnkeeper.limits import TurnLimits
+from turnkeeper.vocabulary import (
+    AgentName,
+    Command,
+    EndpointName,
+    EventKind,
+    Fault,
+    ModelName,
+    Record,
+    Standing,
+    ThreadId,
+)
+
+
+class Failure(Record):
+    """A failure in words for the person who has to act on it. Holds no secret and no address."""
+
+    code: str
+    fault: Fault
+    message: str
+    retryable: bool = False
+    next_step: str = ""
+
+
+class Usage(Record):
+    """Tokens and money that the provider reports for a turn, all its model calls together."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost: float = Field(default=0.0, description="US dollars, as the provider reckons it")
+    model_calls: int = 0
+
+
+class ToolUse(Record):
+    """One tool call of the turn, as far as the provider stores it."""
+
+    name: str
+    status: str
+    title: str = ""
+
+
+class OpenRequest(Record):
+    """A permission or a question that the agent puts to a person."""
+
+    request_id: str
+    kind: Literal["permission", "question"]
+    session_id: str
+    title: str
+    asked_at: datetime | None = None
+
+
+class Seen(Record):
+    """The provider answered, and the prompt is in its message list."""
+
+    kind: Literal["seen"] = "seen"
+    standing: Standing
+    detail: str = Field(description="the facts behind the standing, in one sentence")
+    fingerprint: str = Field(default="", description="changes whenever the provider stored progress of this turn")
+    message_id: str | None = None
+    text: str = ""
+    text_truncated: bool = False
+    usage: Usage = Usage()
+    tools: tuple[ToolUse, ...] = Field(default=(), description="the latest tool calls, newest last, bounded")
+    tool_calls: int = 0
+    open_tools: int = Field(default=0, description="tool calls and child sessions in flight")
+    open_requests: tuple[OpenRequest, ...] = ()
+    retry_at: datetime | None = None
+    failure: Failure | None = None
+
+
+class NotThere(Record):
+    """The provider answered, and the prompt or the whole session is confirmed not to exist."""
+
+    kind: Literal["not_there"] = "not_there"
+    what: Literal["prompt", "session"]
+    busy: bool = Field(default=False, description="the session works on something, so the prompt may yet appear")
+
+
+class Unreachable(Record):
+    """The provider could not be asked. Says nothing at all about the turn."""
+
+    kind: Literal["unreachable"] = "unreachable"
+    failure: Failure
+
+
+Observation = Annotated[Seen | NotThere | Unreachable, Field(discriminator="kind")]
+
+
+class ProviderEvent(Record):
+    """A provider event in canonical form."""
+
+    id: str
+    kind: EventKind
+    session_id: str = ""
+    at: datetime | None = None
+    child: bool = Field(default=False, description="of a child session of the turn's session")
+    count: int = Field(default=1, description="provider events folded into this one")
+    detail: str = ""
+
+
+class ProviderEvents(Command):
+    """Signal `provider_events`: a batch, because 25 events in one signal cost a tenth of an event of history each."""
+
+    events: tuple[ProviderEvent, ...]
+
+
+class AdmitRequest(Record):
+    """Is this start acceptable? Asked before anything is started."""
+
+    endpoint: EndpointName
+    directory: str
+    session_id: str | None = None
+    model: ModelName | None = None
+    agent: AgentName | None = None
+    limits: TurnLimits | None = None
+
+
+class Admission(Record):
+    """Yes, and this is what the endpoint's configuration says about it."""
+
+    task_queue: str
+    directory: str = Field(description="absolute, links resolved, inside the endpoint's roots")
+    limits: TurnLimits
+
+
+class SessionRequest(Record):
+    """Make sure that the thread's provider session exists."""
+
+    endpoint: EndpointName
+    thread_id: ThreadId
+    namespace: str
+    directory: str
+    session_id: str = Field(description="minted once a thread by us, so that creating it twice gives one session")
+    resume: bool = Field(description="the session was used before: a confirmed not-found means lost context")
+    title: str = ""
+    model: ModelName | None = None
+    agent: AgentName | None = None
+
+
+class SessionOpened(Record):
+    """The session exists, belongs to the directory and carries our metadata."""
+
+    kind: Literal["opened"] = "opened"
+    session_id: str
+    created: bool = False
+
+
+class SessionMissing(Record):
+    """Confirmed: the session that was to be resumed does not exist any more."""
+
+    kind: Literal["missing"] = "missing"
+
+
+class Refused(Record):
+    """The provider answered no, and asking again cannot help."""
+
+    kind: Literal["refused"] = "refused"
+    failure: Failure
+
+
+SessionReport = Annotated[SessionOpened | SessionMissing | Refused | Unreachable, Field(discriminator="kind")]
+
+
+class PromptRequest(Record):
+    """Deliver the prompt, unless it is there already."""
+
+    endpoint: EndpointName
+    directory: str
+    session_id: str
+    message_id: str
+    prompt: str
+    model: ModelName | None = None
+    agent: AgentName | None = None
+
+
+class Accepted(Record):
+    """The prompt is in the provider's message list."""
+
+    kind: Literal["accepted"] = "accepted"
+    already_there: bool = False
+
+
+class NotSent(Record):
+    """The prompt certainly did not reach the provider: sending it again is safe."""
+
+    kind: Literal["not_sent"] = "not_sent"
+    failure: Failure
+
+
+class PerhapsSent(Record):
+    """The prompt left us and was not yet seen in the message list: look, never send."""
+
+    kind: Literal["perhaps_sent"] = "perhaps_sent"
+    detail: str = ""
+
+
+SubmitReport = Annotated[Accepted | NotSent | PerhapsSent | Refused | NotThere, Field(discriminator="kind")]
+
+
+class LookRequest(Record):
+    """Read status, then messages, then open requests; give one observation."""
+
+    endpoint: EndpointName
+    directory: str
+    session_id: str
+    message_id: str
+    text_limit: int
+
+
+class AbortRequest(Record):
+    """Ask the provider to abort what the session runs, child sessions included."""
+
+    endpoint: EndpointName
+    directory: str
+    session_id: str
+
+
+class AbortReport(Record):
+    """The provider's answer. Even `sent` proves nothing: an abort can be lost in a prompt's first second."""
+
+    sent: bool
+    failure: Failure | None = None
+
+
+class RelayRequest(Record):
+    """Keep reading an endpoint's event stream and wake the turns that its events are about."""
+
+    endpoint: EndpointName
+    namespace: str
+
+
+class RelayStatus(Command):
+    """Signal `relay_status` to `Endpoint`: sent on changes only."""
+
+    attached: bool
+    at: datetime
+    attempt: int = 0
+    version: str = ""
+    failure: Failure | None = None

@@ -1,0 +1,186 @@
+"""The worker's settings: endpoints and process limits, from one TOML file and the environment.
+
+The environment wins over the file. Secrets stay here: `EndpointSettings` never enters a message, and its `repr`
+shows neither address nor password. Temporal's own connection comes from the standard `TEMPORAL_*` variables and
+profiles (`temporalio.envconfig`), never from here.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
+
+from turnkeeper.errors import ConfigurationError
+from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import WORKFLOW_TASK_QUEUE
+from turnkeeper.vocabulary import EndpointName
+
+CONFIG_VARIABLE: Final = "TURNKEEPER_CONFIG"
+ENDPOINT_PREFIX: Final = "TURNKEEPER_ENDPOINT_"
+WORKER_PREFIX: Final = "TURNKEEPER_WORKER_"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EndpointSettings(_Strict):
+    """One provider server. Only its name ever enters Temporal."""
+
+    url: HttpUrl = Field(repr=False, description="base address of the OpenCode server")
+    username: str = Field(default="opencode", description="HTTP Basic user; OpenCode's own default")
+    password: SecretStr | None = Field(default=None, description="better: `password_env` or `password_file`")
+    password_env: str | None = Field(default=None, description="name of the variable that holds the password")
+    password_file: Path | None = Field(default=None, description="file that holds the password (a mounted secret)")
+    roots: tuple[Path, ...] = Field(
+        min_length=1, description="directories, on the provider's machine, that threads may work in"
+    )
+    shares_filesystem: bool = Field(
+        default=True,
+        description="the worker sees the provider's directories, so that links can be resolved and existence checked",
+    )
+    task_queue: str = Field(
+        default=WORKFLOW_TASK_QUEUE, min_length=1, max_length=200, description="queue of the endpoint's activities"
+    )
+    limits: TurnLimits = TurnLimits()
+
+    request_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=5.0, description="seconds for one provider call; the slowest seen under load was 2.5 s"
+    )
+    connect_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=2.0, description="seconds to connect; loopback or one network away"
+    )
+    stream_silence: Annotated[float, Field(gt=10, le=600)] = Field(
+        default=30.0,
+        description="seconds without any frame before the event stream counts as dead; OpenCode beats at 10",
+    )
+    max_response_bytes: Annotated[int, Field(ge=64 * 1024)] = Field(
+        default=64 * 1024 * 1024, description="bytes of one answer; a bigger one is refused rather than held in memory"
+    )
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        given = [self.password is not None, self.password_env is not None, self.password_file is not None]
+        if sum(given) > 1:
+            raise ValueError("give one of password, password_env and password_file")
+        if not all(root.is_absolute() for root in self.roots):
+            raise ValueError("roots must be absolute paths")
+        return self
+
+    def secret(self) -> str | None:
+        """The password, read where the settings say; None when the endpoint has none.
+
+        Raises:
+            ConfigurationError: the variable is not set or the file cannot be read.
+
+        """
+        if self.password_env is not None:
+            value = os.environ.get(self.password_env)
+            if value is None:
+                raise ConfigurationError("password_env", f"{self.password_env}, which is not set", "a set variable")
+            return value
+        if self.password_file is not None:
+            try:
+                return self.password_file.read_text().strip()
+            except OSError as error:
+                raise ConfigurationError(
+                    "password_file", f"{self.password_file} ({error.strerror})", "a readable file"
+                ) from error
+        return self.password.get_secret_value() if self.password else None
+
+
+class WorkerSettings(_Strict):
+    """Limits of one worker process."""
+
+    task_queue: str = Field(default=WORKFLOW_TASK_QUEUE, min_length=1, max_length=200)
+    max_cached_workflows: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=1000, description="workflows kept in memory, 140 kB each; others are replayed when woken"
+    )
+    max_concurrent_activities: Annotated[int, Field(ge=2, le=10_000)] = Field(
+        default=100, description="provider calls at once; each is a short HTTP exchange"
+    )
+    max_concurrent_workflow_tasks: Annotated[int, Field(ge=2, le=1000)] = Field(
+        default=40, description="workflow tasks at once; they are CPU work in one process"
+    )
+    sticky_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=1.0,
+        description="seconds until another worker takes over the workflows of a killed one (10 s by default)",
+    )
+    graceful_shutdown: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=20.0, description="seconds for calls in flight at shutdown; longer than any one activity"
+    )
+    run_relays: bool = Field(default=True, description="start the Endpoint workflows of the configured endpoints")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Settings(_Strict):
+    """Everything a worker is configured with."""
+
+    endpoints: dict[EndpointName, EndpointSettings] = Field(min_length=1)
+    worker: WorkerSettings = WorkerSettings()
+
+
+def load_settings(environ: Mapping[str, str] = os.environ, path: Path | None = None) -> Settings:
+    """Settings from the file (`path`, else `TURNKEEPER_CONFIG`) and the environment.
+
+    `TURNKEEPER_ENDPOINT_<NAME>_<FIELD>` sets a field of an endpoint (`_ROOTS` takes paths joined by colons; a dash
+    in a name is an underscore there), `TURNKEEPER_WORKER_<FIELD>` one of the worker.
+
+    Raises:
+        ConfigurationError: one line that says which setting, what was found and what is allowed.
+
+    """
+    source = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    document = _read(source) if source else {}
+    _overlay(document, environ)
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        raise _explain(error) from None
+    for endpoint in settings.endpoints.values():
+        endpoint.secret()
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(CONFIG_VARIABLE, f"{path} ({error.strerror})", "a readable TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(CONFIG_VARIABLE, f"{path}, which is not TOML ({error})", "a TOML file") from error
+
+
+def _overlay(document: dict[str, Any], environ: Mapping[str, str]) -> None:
+    endpoint_fields = {name.upper(): name for name in EndpointSettings.model_fields if name != "limits"}
+    worker_fields = {name.upper(): name for name in WorkerSettings.model_fields}
+    for variable, value in environ.items():
+        if variable.startswith(WORKER_PREFIX):
+            field = worker_fields.get(variable.removeprefix(WORKER_PREFIX))
+            if field is None:
+                raise ConfigurationError(variable, "an unknown worker setting", ", ".join(sorted(worker_fields)))
+            document.setdefault("worker", {})[field] = value
+        elif variable.startswith(ENDPOINT_PREFIX):
+            rest = variable.removeprefix(ENDPOINT_PREFIX)
+            match = next((key for key in endpoint_fields if rest.endswith(f"_{key}") and rest != f"_{key}"), None)
+            if match is None:
+                raise ConfigurationError(variable, "no known field at its end", ", ".join(sorted(endpoint_fields)))
+            name = rest.removesuffix(f"_{match}").lower().replace("_", "-")
+            parsed = value.split(os.pathsep) if match == "ROOTS" else value
+            document.setdefault("endpoints", {}).setdefault(name, {})[endpoint_fields[match]] = parsed
+
+
+def _explain(error: ValidationError) -> ConfigurationError:
+    """The first problem as one line. The found value is left out where it may be a secret or an address."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    secretive = any(str(part) in {"url", "password"} for part in problem["loc"]) or isinstance(problem["input"], dict)
+    found = (
+        "nothing" if problem["type"] == "missing" else "a wrong value" if secretive else repr(problem["input"])[:200]
+    )
+    return ConfigurationError(where, found, problem["msg"])

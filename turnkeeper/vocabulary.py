@@ -1,0 +1,137 @@
+"""The words of the contract: closed sets, identifiers and the two kinds of value that everything else is made of.
+
+Pure: neither Temporal nor HTTP.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from turnkeeper.limits import MAX_KEY_CHARACTERS
+
+
+class SessionStatus(StrEnum):
+    """What a person sees of a thread's provider session."""
+
+    IDLE = "idle"  # no turn was ever run
+    STARTING = "starting"  # a turn was taken, its workflow is not yet known to run
+    RUNNING = "running"  # a turn is running or waiting for a person
+    READY = "ready"  # the last turn is over and the next prompt is welcome
+    INTERRUPTED = "interrupted"  # reserved for providers that must be resumed by hand
+    STOPPED = "stopped"  # the provider lost the session's run, or a person stopped the session
+    ERROR = "error"  # the last turn failed; `last_error` says why; the next prompt is welcome
+
+
+class TurnState(StrEnum):
+    """What a person sees of one turn. The last three are terminal and absorb everything."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"  # running, with an open permission or question
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+
+
+class Reason(StrEnum):
+    """Why a turn ended. Closed: a new way to end is a new member, never a free text."""
+
+    FINISHED = "finished"  # the agent answered
+    TRUNCATED = "truncated"  # the agent answered and hit the model's output limit
+    REFUSED = "refused"  # a person said no to a permission or question, and the agent ended there
+    STOPPED = "stopped"  # somebody asked Turnkeeper to stop it (`confirmed` says if the provider agreed)
+    ABORTED_ELSEWHERE = "aborted_elsewhere"  # the provider aborted it and nobody asked us
+    SUPERSEDED = "superseded"  # another client's prompt took its place in the provider session
+    PROVIDER_LOST_TURN = "provider_lost_turn"  # the run died inside the provider (crash, restart)
+    SESSION_GONE = "session_gone"  # the provider session was deleted
+    PROVIDER_ERROR = "provider_error"  # the provider reported a failure of this turn
+    PROMPT_REJECTED = "prompt_rejected"  # the provider would not take the prompt
+    PROMPT_DROPPED = "prompt_dropped"  # the provider stored the prompt and never ran it
+    PROVIDER_UNREACHABLE = "provider_unreachable"  # no answer for `unreachable_timeout`
+    STALLED = "stalled"  # busy without progress for the stall timeout; aborted
+    DEADLINE_EXCEEDED = "deadline_exceeded"  # the hard deadline passed; aborted
+
+
+class EvidenceKind(StrEnum):
+    """What a settlement rests on."""
+
+    SNAPSHOT = "snapshot"  # the provider's own state, read by a look
+    TIMER = "timer"  # a clock of ours ran out
+    COMMAND = "command"  # the answer to a call of ours (a refusal, or a stop before anything was sent)
+
+
+class Wake(StrEnum):
+    """What made a turn look: tells whether settlements are driven by events or have to wait for clocks."""
+
+    SUBMIT = "submit"
+    EVENT = "event"
+    ATTACH = "attach"  # the relay (re)attached: events before that may be lost
+    TIMER = "timer"
+    STOP = "stop"
+
+
+class Fault(StrEnum):
+    """Whose fault a failure is."""
+
+    CALLER = "caller"
+    PROVIDER = "provider"
+    OPERATOR = "operator"
+    TURNKEEPER = "turnkeeper"
+
+
+class Standing(StrEnum):
+    """Where one turn stands in the provider, as one reading shows it."""
+
+    UNSTARTED = "unstarted"  # the prompt is stored and nothing runs (yet)
+    RUNNING = "running"
+    WAITING = "waiting"  # running, with an open permission or question
+    HALTED = "halted"  # begun, not finished, and nothing runs: lost, or between two writes
+    SUCCEEDED = "succeeded"
+    TRUNCATED = "truncated"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    REFUSED = "refused"
+    ABSORBED = "absorbed"  # a later prompt of the same session was answered in its place
+
+
+class EventKind(StrEnum):
+    """The canonical provider events. Anything else that a provider says is counted and skipped."""
+
+    PROGRESS = "progress"  # tokens, tool output: the only kind that moves the inactivity clock without a look
+    BUSY = "busy"
+    IDLE = "idle"
+    RETRYING = "retrying"  # the provider waits before it calls its model again
+    SESSION_ERROR = "session_error"
+    REQUEST_OPENED = "request_opened"
+    REQUEST_CLOSED = "request_closed"
+    SESSION_DELETED = "session_deleted"
+    ATTACHED = "attached"  # said by the relay itself
+
+
+class OnBusy(StrEnum):
+    """What becomes of a prompt that is given while a turn runs."""
+
+    QUEUE = "queue"
+    REJECT = "reject"
+
+
+class Record(BaseModel):
+    """Base of everything we write: immutable, tolerant of fields from a newer version."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Command(BaseModel):
+    """Base of everything a caller sends: immutable, strict, so that a mistyped field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ThreadId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARACTERS)]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/\S+$", max_length=200)]
+AgentName = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=100)]
