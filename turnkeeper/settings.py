@@ -57,7 +57,7 @@ class EndpointSettings(_Strict):
     )
     stream_silence: Annotated[float, Field(gt=10, le=600)] = Field(
         default=30.0,
-        description="seconds without any frame before the event stream counts as dead; OpenCode beats at 10",
+        description="seconds without a frame until the event stream counts as dead; OpenCode beats at 10",
     )
     max_response_bytes: Annotated[int, Field(ge=64 * 1024)] = Field(
         default=64 * 1024 * 1024, description="bytes of one answer; a bigger one is refused rather than held in memory"
@@ -109,7 +109,7 @@ class WorkerSettings(_Strict):
     )
     sticky_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
         default=1.0,
-        description="seconds until another worker takes over the workflows of a killed one (10 s by default)",
+        description="seconds until another worker takes over from a killed one (10 s by default)",
     )
     graceful_shutdown: Annotated[float, Field(ge=0, le=600)] = Field(
         default=20.0, description="seconds for calls in flight at shutdown; longer than any one activity"
