@@ -1,0 +1,322 @@
+"""The rules of a turn. Pure: no Temporal, no I/O, no clock of its own.
+
+The theory, in five sentences:
+
+1. A turn is a frozen value (`turn.py`). `learn(turn, fact, now)` gives the next value; `decide(turn, now)` says what
+   to do next. Nothing else changes a turn, and a decision is a value that somebody else performs.
+2. Events wake, snapshots decide: an event can only make the turn look. What a look returns (an observation, weighed
+   in `readings.py`) settles the turn, or a clock of ours does, never an event.
+3. Unknown is not empty: `Unreachable` ends nothing before `unreachable_timeout`; only a confirmed `NotThere` counts,
+   and "nothing runs" counts only when two readings agree, because a provider is idle for a moment before it starts,
+   between two writes, and before its last word is stored.
+4. A prompt is sent only while it is certain that the provider does not have it, and never once a stop was asked.
+5. A stop is a bounded machine: abort, look, abort again while anything may still start, and at the latest after
+   `interrupt_grace` say `unconfirmed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, assert_never
+
+from turnkeeper.limits import TurnLimits
+from turnkeeper.observations import (
+    Accepted,
+    NotSent,
+    NotThere,
+    PerhapsSent,
+    ProviderEvent,
+    Refused,
+    SessionMissing,
+    SessionOpened,
+    SessionReport,
+    SubmitReport,
+    Unreachable,
+)
+from turnkeeper.readings import observed, session_gone, stop_failure, unreachable, with_verdict
+from turnkeeper.turn import (
+    STOP_REASONS,
+    Abort,
+    AbortReported,
+    Decision,
+    Delivery,
+    EventsArrived,
+    Fact,
+    GiveUp,
+    IllegalTransitionError,
+    Look,
+    LookStarted,
+    Observed,
+    OpenSession,
+    SessionReported,
+    Settle,
+    Settled,
+    Stop,
+    StopAsked,
+    StopCause,
+    Submit,
+    SubmitReported,
+    SubmitStarted,
+    Suspicion,
+    Turn,
+    Wait,
+)
+from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
+
+TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.INTERRUPTED, TurnState.ERROR})
+
+
+def begin(limits: TurnLimits, now: datetime, *, resume: bool) -> Turn:
+    """A turn that nobody has worked on. `resume`: the provider session was used before."""
+    return Turn(limits=limits, started_at=now, progress_at=now, resume=resume)
+
+
+def state_of(turn: Turn) -> TurnState:
+    """The state that a person sees."""
+    if turn.outcome is not None:
+        return turn.outcome.state
+    if turn.seen is not None and turn.seen.standing is Standing.WAITING:
+        return TurnState.WAITING
+    return TurnState.RUNNING
+
+
+def deadline_of(turn: Turn) -> datetime:
+    """When the turn is ended whatever it does; a stop's grace comes on top."""
+    return turn.started_at + turn.limits.deadline
+
+
+# --- learn: facts change a turn -----------------------------------------------------------------------------------
+
+
+def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
+    """The turn after `fact` became known at `now`. A settled turn absorbs everything.
+
+    Raises:
+        IllegalTransitionError: the fact contradicts the turn (submitting twice, settling as running).
+
+    """
+    if turn.outcome is not None:
+        return turn
+    match fact:
+        case SessionReported(report):
+            return _session_reported(turn, report, now)
+        case SubmitStarted():
+            return _submit_started(turn, now)
+        case SubmitReported(report):
+            return _submit_reported(turn, report, now)
+        case LookStarted():
+            return replace(turn, looking=turn.wake or Wake.TIMER, wake=None, looks=turn.looks + 1)
+        case Observed(observation):
+            return observed(turn, observation, now)
+        case EventsArrived(events):
+            return _events_arrived(turn, events, now)
+        case StopAsked(cause, why):
+            return turn if turn.stop is not None else replace(turn, stop=Stop(cause, why, now), suspicion=None)
+        case AbortReported():
+            return _abort_reported(turn, now)
+        case Settled(outcome):
+            if outcome.state not in TERMINAL:
+                raise IllegalTransitionError(f"settled as {outcome.state}")
+            return replace(turn, outcome=outcome)
+        case _:
+            assert_never(fact)
+
+
+def _session_reported(turn: Turn, report: SessionReport, now: datetime) -> Turn:
+    match report:
+        case SessionOpened():
+            return replace(turn, session_open=True, look_due=None, retries=0, unreachable_since=None)
+        case SessionMissing():
+            return replace(turn, resume=False, context_lost=True, look_due=None, retries=0, unreachable_since=None)
+        case Refused(failure=failure):
+            kind = EvidenceKind.COMMAND
+            return with_verdict(turn, Reason.PROMPT_REJECTED, kind, failure.message, now, failure=failure)
+        case Unreachable(failure=failure):
+            return unreachable(turn, failure, now)
+        case _:
+            assert_never(report)
+
+
+def _submit_started(turn: Turn, now: datetime) -> Turn:
+    if turn.delivery is not Delivery.UNSENT or not turn.session_open or turn.stop is not None:
+        raise IllegalTransitionError(f"submit while {turn.delivery}, stop asked: {turn.stop is not None}")
+    # From here on the prompt may be at the provider, whatever happens to us.
+    return replace(turn, delivery=Delivery.PERHAPS_SENT, submitting=True, sent_at=now, submits=turn.submits + 1)
+
+
+def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
+    if not turn.submitting:
+        raise IllegalTransitionError("a submit that was never started was reported")
+    turn = replace(turn, submitting=False)
+    match report:
+        case Accepted():
+            turn = replace(turn, delivery=Delivery.ACCEPTED, accepted_at=turn.accepted_at or now, progress_at=now)
+            return replace(turn, look_due=now + turn.limits.look_interval, unreachable_since=None, retries=0)
+        case PerhapsSent():
+            return replace(turn, look_due=now, wake=turn.wake or Wake.SUBMIT)
+        case NotSent(failure=failure):
+            return unreachable(replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1), failure, now)
+        case Refused(failure=failure):
+            kind = EvidenceKind.COMMAND
+            return with_verdict(turn, Reason.PROMPT_REJECTED, kind, failure.message, now, failure=failure)
+        case NotThere():
+            return session_gone(turn, now)
+        case _:
+            assert_never(report)
+
+
+def _events_arrived(turn: Turn, events: tuple[ProviderEvent, ...], now: datetime) -> Turn:
+    for event in events:
+        turn = replace(_event(turn, event, now), events_seen=turn.events_seen + event.count)
+    return turn
+
+
+def _event(turn: Turn, event: ProviderEvent, now: datetime) -> Turn:
+    match event.kind:
+        case EventKind.PROGRESS:
+            return replace(turn, progress_at=now)
+        case EventKind.BUSY:
+            return turn
+        case EventKind.SESSION_ERROR | EventKind.IDLE | EventKind.RETRYING | EventKind.SESSION_DELETED if event.child:
+            # A child's end is the parent's tool result: the parent goes on, and its own events follow.
+            return turn
+        case EventKind.SESSION_ERROR:
+            # Before our prompt left, an error can only be an earlier turn's.
+            error = event.detail if turn.delivery is not Delivery.UNSENT else turn.session_error
+            return replace(turn, session_error=error, wake=Wake.EVENT)
+        case EventKind.IDLE | EventKind.RETRYING | EventKind.SESSION_DELETED:
+            return replace(turn, wake=Wake.EVENT)
+        case EventKind.REQUEST_OPENED | EventKind.REQUEST_CLOSED:
+            return replace(turn, wake=Wake.EVENT)
+        case EventKind.ATTACHED:
+            return replace(turn, wake=turn.wake or Wake.ATTACH)
+        case _:
+            assert_never(event.kind)
+
+
+def _abort_reported(turn: Turn, now: datetime) -> Turn:
+    if turn.stop is None:
+        raise IllegalTransitionError("an abort that nobody asked for was reported")
+    stop = replace(turn.stop, aborts=turn.stop.aborts + 1, aborted_at=now)
+    return replace(turn, stop=stop, look_due=now, wake=Wake.STOP)
+
+
+# --- decide: what to do next --------------------------------------------------------------------------------------
+
+
+def decide(turn: Turn, now: datetime) -> Decision:
+    """What to do about `turn` at `now`.
+
+    Raises:
+        IllegalTransitionError: the turn is settled; nobody may work on it.
+
+    """
+    if turn.outcome is not None:
+        raise IllegalTransitionError("nothing is to be decided about a settled turn")
+    if turn.verdict is not None:
+        return Settle(turn.verdict)
+    if turn.stop is not None:
+        return _decide_stopping(turn, turn.stop, now)
+    if now >= deadline_of(turn):
+        return GiveUp(StopCause.DEADLINE, f"{turn.limits.deadline} after its start")
+    if turn.unreachable_since is not None and now >= turn.unreachable_since + turn.limits.unreachable_timeout:
+        return _provider_unreachable(turn, now)
+    if turn.delivery is Delivery.UNSENT:
+        return _decide_delivery(turn, now)
+    return _decide_running(turn, now)
+
+
+def _decide_delivery(turn: Turn, now: datetime) -> Decision:
+    if turn.look_due is not None and now < turn.look_due:
+        return _wait(turn, "the provider to answer", turn.look_due)
+    return Submit() if turn.session_open else OpenSession(resume=turn.resume)
+
+
+def _decide_running(turn: Turn, now: datetime) -> Decision:
+    if turn.wake is not None:
+        return Look(turn.wake)
+    if turn.look_due is None or now >= turn.look_due:
+        return Look(Wake.TIMER)
+    stalled_at = _stalled_at(turn)
+    if stalled_at is None or now < stalled_at:
+        return _wait(turn, _waiting_for(turn), turn.look_due, stalled_at)
+    if turn.looked_at is None or turn.looked_at < stalled_at:
+        return Look(Wake.TIMER)
+    return GiveUp(StopCause.STALLED, f"nothing new since {turn.progress_at:%H:%M:%S} UTC")
+
+
+def _decide_stopping(turn: Turn, stop: Stop, now: datetime) -> Decision:
+    if turn.delivery is Delivery.UNSENT:
+        return _stopped(turn, stop, EvidenceKind.COMMAND, "nothing had been sent to the provider", now, confirmed=True)
+    grace_over = stop.asked_at + turn.limits.interrupt_grace
+    if now >= grace_over:
+        detail = f"{stop.aborts} aborts and {turn.limits.interrupt_grace.total_seconds():g} s of grace"
+        return _stopped(turn, stop, EvidenceKind.TIMER, detail, now, confirmed=False)
+    if stop.aborted_at is None:
+        return Abort()
+    if turn.wake is not None:
+        return Look(turn.wake)
+    again_at = stop.aborted_at + turn.limits.abort_interval
+    if now >= again_at and not _halted(turn.suspicion):
+        return Abort()
+    if turn.look_due is None or now >= turn.look_due:
+        return Look(Wake.STOP)
+    return Wait(min(grace_over, turn.look_due), "the provider to confirm the stop")
+
+
+def _halted(suspicion: Suspicion | None) -> bool:
+    """Seen begun and no longer running: an abort could only hit somebody else's work."""
+    return suspicion is not None and suspicion.what is Standing.HALTED
+
+
+def _stalled_at(turn: Turn) -> datetime | None:
+    """When silence becomes a stall; None while there is a reason for silence that is not the provider's."""
+    seen = turn.seen
+    if turn.unreachable_since is not None or seen is None or seen.standing is not Standing.RUNNING:
+        return None
+    allowed = turn.limits.tool_stall_timeout if seen.open_tools else turn.limits.stall_timeout
+    since = turn.progress_at if seen.retry_at is None else max(turn.progress_at, seen.retry_at)
+    return since + allowed
+
+
+def _waiting_for(turn: Turn) -> str:
+    if turn.suspicion is not None:
+        return "a second reading: nothing seems to run"
+    seen = turn.seen
+    if turn.unreachable_since is not None:
+        return "the provider to answer"
+    if seen is None:
+        return "the provider to begin"
+    if seen.standing is Standing.WAITING:
+        return f"a person: {len(seen.open_requests)} open"
+    if seen.retry_at is not None:
+        return f"the provider's own retry at {seen.retry_at:%H:%M:%S} UTC"
+    return "a tool" if seen.open_tools else "the provider"
+
+
+def _wait(turn: Turn, reason: str, *until: datetime | None) -> Wait:
+    ends = [moment for moment in until if moment is not None]
+    if turn.unreachable_since is not None:
+        ends.append(turn.unreachable_since + turn.limits.unreachable_timeout)
+    return Wait(min(*ends, deadline_of(turn)), reason)
+
+
+def _stopped(turn: Turn, stop: Stop, kind: EvidenceKind, detail: str, now: datetime, *, confirmed: bool) -> Settle:
+    reason, failure = STOP_REASONS[stop.cause], stop_failure(stop)
+    return _settle(with_verdict(turn, reason, kind, detail, now, failure=failure, confirmed=confirmed))
+
+
+def _provider_unreachable(turn: Turn, now: datetime) -> Settle:
+    silent = turn.limits.unreachable_timeout.total_seconds()
+    sent = "the prompt was not sent" if turn.delivery is Delivery.UNSENT else "the agent may still be at work"
+    detail = f"no answer for {silent:g} s; {sent}"
+    return _settle(
+        with_verdict(turn, Reason.PROVIDER_UNREACHABLE, EvidenceKind.TIMER, detail, now, failure=turn.unreachable)
+    )
+
+
+def _settle(turn: Turn) -> Settle:
+    if turn.verdict is None:
+        raise IllegalTransitionError("settling without a verdict")
+    return Settle(turn.verdict)

@@ -1,0 +1,301 @@
+"""What a reading of the provider means for a turn: the half of the rules that only `lifecycle` calls.
+
+A reading ends a turn when it is conclusive by itself (answered, failed, aborted, gone), or when it is the second of
+two that agree that nothing runs. Everything else only sets the time of the next look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+from turnkeeper.limits import MAX_SUBMITS
+from turnkeeper.messages import Evidence, Outcome
+from turnkeeper.observations import Failure, NotThere, Observation, Seen, Unreachable
+from turnkeeper.turn import STOP_REASONS, Delivery, IllegalTransitionError, Stop, StopCause, Suspicion, Turn
+from turnkeeper.vocabulary import EvidenceKind, Fault, Reason, SessionStatus, Standing, TurnState
+
+ABORT_SETTLE: Final = timedelta(milliseconds=400)
+"""After an abort, look again this late: the last word of an aborted run is stored 20 to 330 ms after its idle."""
+
+SUBMIT_LOOK: Final = timedelta(milliseconds=500)
+"""A prompt that was perhaps sent is looked for this often: it is readable after 1.25 s at worst."""
+
+SETTLEMENTS: Final[dict[Reason, tuple[TurnState, SessionStatus]]] = {
+    Reason.FINISHED: (TurnState.COMPLETED, SessionStatus.READY),
+    Reason.TRUNCATED: (TurnState.COMPLETED, SessionStatus.READY),
+    Reason.REFUSED: (TurnState.INTERRUPTED, SessionStatus.READY),
+    Reason.STOPPED: (TurnState.INTERRUPTED, SessionStatus.READY),
+    Reason.ABORTED_ELSEWHERE: (TurnState.INTERRUPTED, SessionStatus.READY),
+    Reason.SUPERSEDED: (TurnState.INTERRUPTED, SessionStatus.READY),
+    Reason.PROVIDER_LOST_TURN: (TurnState.INTERRUPTED, SessionStatus.STOPPED),
+    Reason.SESSION_GONE: (TurnState.INTERRUPTED, SessionStatus.STOPPED),
+    Reason.PROVIDER_ERROR: (TurnState.ERROR, SessionStatus.ERROR),
+    Reason.PROMPT_REJECTED: (TurnState.ERROR, SessionStatus.ERROR),
+    Reason.PROMPT_DROPPED: (TurnState.ERROR, SessionStatus.ERROR),
+    Reason.PROVIDER_UNREACHABLE: (TurnState.ERROR, SessionStatus.ERROR),
+    Reason.STALLED: (TurnState.ERROR, SessionStatus.ERROR),
+    Reason.DEADLINE_EXCEEDED: (TurnState.ERROR, SessionStatus.ERROR),
+}
+"""How each reason leaves the turn and its session."""
+
+_LOST = Failure(
+    code="provider_lost_turn",
+    fault=Fault.PROVIDER,
+    message="The provider no longer runs this turn and never finished it, as after a crash or restart.",
+    next_step="What its tools did is done: check the directory, then prompt again to go on.",
+)
+_GONE = Failure(
+    code="session_gone",
+    fault=Fault.CALLER,
+    message="The provider session was deleted while the turn ran.",
+    next_step="The next prompt begins a fresh session; its tools may still run on the provider's machine.",
+)
+_DROPPED = Failure(
+    code="prompt_dropped",
+    fault=Fault.PROVIDER,
+    message="The provider stored the prompt and never ran it.",
+    retryable=True,
+    next_step="Prompt again: nothing was done.",
+)
+
+_CONCLUSIVE: Final = {
+    Standing.SUCCEEDED: Reason.FINISHED,
+    Standing.TRUNCATED: Reason.TRUNCATED,
+    Standing.REFUSED: Reason.REFUSED,
+    Standing.ABSORBED: Reason.SUPERSEDED,
+    Standing.FAILED: Reason.PROVIDER_ERROR,
+    Standing.ABORTED: Reason.ABORTED_ELSEWHERE,
+}
+
+
+def observed(turn: Turn, observation: Observation, now: datetime) -> Turn:
+    """The turn after a look."""
+    if turn.delivery is Delivery.UNSENT:
+        raise IllegalTransitionError("a look before anything was sent")
+    match observation:
+        case Unreachable(failure=failure):
+            return unreachable(turn, failure, now)
+        case NotThere(what="session"):
+            return session_gone(_reached(turn, now), now)
+        case NotThere(busy=busy):
+            return _prompt_missing(_reached(turn, now), now, busy=busy)
+        case Seen():
+            return _seen(_reached(turn, now), observation, now)
+        case _:
+            assert_never(observation)
+
+
+def unreachable(turn: Turn, failure: Failure, now: datetime) -> Turn:
+    """Unknown: it only shortens the next look, up to `unreachable_timeout`."""
+    pause = doubled(turn.limits.retry_interval, turn.retries, turn.limits.retry_interval_max)
+    return replace(
+        turn,
+        unreachable_since=turn.unreachable_since or now,
+        unreachable=failure,
+        retries=turn.retries + 1,
+        look_due=now + pause,
+        wake=None,
+    )
+
+
+def session_gone(turn: Turn, now: datetime) -> Turn:
+    """The provider confirmed that the session does not exist: for a stop, that is success."""
+    detail = "the provider confirms that the session does not exist"
+    if turn.stop is not None:
+        return _stop_confirmed(turn, turn.stop, detail, now)
+    return with_verdict(turn, Reason.SESSION_GONE, EvidenceKind.SNAPSHOT, detail, now, failure=_GONE)
+
+
+def with_verdict(
+    turn: Turn,
+    reason: Reason,
+    kind: EvidenceKind,
+    detail: str,
+    now: datetime,
+    *,
+    failure: Failure | None = None,
+    confirmed: bool | None = None,
+) -> Turn:
+    """The turn with its end decided; whoever performs decisions settles it."""
+    evidence = Evidence(
+        kind=kind, woken_by=turn.looking if kind is EvidenceKind.SNAPSHOT else None, at=now, detail=detail
+    )
+    outcome = Outcome(
+        state=SETTLEMENTS[reason][0],
+        reason=reason,
+        evidence=evidence,
+        started_at=turn.started_at,
+        completed_at=now,
+        confirmed=confirmed,
+        failure=failure,
+    )
+    if (seen := turn.seen) is not None:
+        outcome = outcome.model_copy(
+            update={
+                "text": seen.text,
+                "text_truncated": seen.text_truncated,
+                "message_id": seen.message_id,
+                "usage": seen.usage,
+                "tool_calls": seen.tool_calls,
+            }
+        )
+    return replace(turn, verdict=outcome)
+
+
+def stop_failure(stop: Stop) -> Failure | None:
+    """What to tell a person about a turn that our own clocks ended; nothing when somebody asked for it."""
+    match stop.cause:
+        case StopCause.ASKED:
+            return None
+        case StopCause.STALLED:
+            return Failure(
+                code="stalled",
+                fault=Fault.PROVIDER,
+                message=f"The provider stayed busy without progress: {stop.why}.",
+                retryable=True,
+                next_step="Check the model behind the provider, then prompt again.",
+            )
+        case StopCause.DEADLINE:
+            return Failure(
+                code="deadline_exceeded",
+                fault=Fault.CALLER,
+                message=f"The turn reached its hard deadline: {stop.why}.",
+                next_step="Split the work, or give the turn a longer `deadline`.",
+            )
+        case _:
+            assert_never(stop.cause)
+
+
+def _reached(turn: Turn, now: datetime) -> Turn:
+    return replace(turn, unreachable_since=None, unreachable=None, retries=0, looked_at=now)
+
+
+def _seen(turn: Turn, seen: Seen, now: datetime) -> Turn:
+    before = turn.seen
+    # An answered question is progress too, though the provider may store nothing of it.
+    moved = before is None or before.fingerprint != seen.fingerprint or before.standing is Standing.WAITING
+    turn = replace(
+        turn,
+        delivery=Delivery.ACCEPTED,
+        accepted_at=turn.accepted_at or now,
+        seen=seen,
+        progress_at=now if moved else turn.progress_at,
+        look_quiet=0 if moved else turn.look_quiet + 1,
+    )
+    match seen.standing:
+        case Standing.RUNNING | Standing.WAITING:
+            return replace(turn, suspicion=None, look_due=now + _look_pause(turn))
+        case Standing.UNSTARTED | Standing.HALTED:
+            return _nothing_runs(turn, seen, now)
+        case Standing.ABORTED if turn.stop is not None:
+            return _stop_confirmed(turn, turn.stop, seen.detail, now)
+        case (
+            Standing.SUCCEEDED
+            | Standing.TRUNCATED
+            | Standing.REFUSED
+            | Standing.ABSORBED
+            | Standing.FAILED
+            | Standing.ABORTED
+        ):
+            reason = _CONCLUSIVE[seen.standing]
+            return with_verdict(turn, reason, EvidenceKind.SNAPSHOT, seen.detail, now, failure=seen.failure)
+        case _:
+            assert_never(seen.standing)
+
+
+def _prompt_missing(turn: Turn, now: datetime, *, busy: bool) -> Turn:
+    sent_at = turn.sent_at
+    if sent_at is None:
+        raise IllegalTransitionError("a prompt that was never sent was looked for")
+    if busy:
+        return replace(turn, suspicion=None, look_due=now + SUBMIT_LOOK)
+    turn = _suspecting(turn, None, "", now)
+    if turn.stop is not None:
+        quiet = turn.stop.aborts > 0 and now - max(sent_at, turn.stop.asked_at) >= turn.limits.stop_quiet
+        if quiet and not turn.submitting:
+            return _stop_confirmed(turn, turn.stop, "the prompt never appeared in the provider's message list", now)
+        return turn
+    doubted = _agreed(turn, now)
+    if turn.delivery is Delivery.ACCEPTED:
+        detail = "the prompt was removed from the provider's message list"
+        verdict = with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=_LOST)
+        return verdict if doubted else turn
+    rejected = doubted and turn.session_error is not None
+    if turn.submitting or not (rejected or now - sent_at >= turn.limits.accept_budget):
+        return turn
+    if not rejected and turn.submits < MAX_SUBMITS:
+        # Confirmed absent for the whole budget: the only case in which a prompt is sent a second time.
+        return replace(turn, delivery=Delivery.UNSENT, suspicion=None, look_due=None)
+    return _rejected(turn, turn.session_error or f"sent {turn.submits} times, never stored", now)
+
+
+def _rejected(turn: Turn, detail: str, now: datetime) -> Turn:
+    failure = Failure(
+        code="prompt_rejected",
+        fault=Fault.PROVIDER,
+        message=detail,
+        next_step="Check the agent and model names, and the provider's log.",
+    )
+    return with_verdict(turn, Reason.PROMPT_REJECTED, EvidenceKind.SNAPSHOT, detail, now, failure=failure)
+
+
+def _nothing_runs(turn: Turn, seen: Seen, now: datetime) -> Turn:
+    turn = _suspecting(turn, seen.standing, seen.fingerprint, now)
+    if not _agreed(turn, now):
+        return turn
+    halted = seen.standing is Standing.HALTED
+    if turn.stop is not None:
+        # A run may still begin after its abort was lost: an unstarted prompt has to stay so for a while.
+        if turn.stop.aborts and (halted or now - turn.stop.asked_at >= turn.limits.stop_quiet):
+            return _stop_confirmed(turn, turn.stop, seen.detail, now)
+        return turn
+    if halted:
+        return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, seen.detail, now, failure=_LOST)
+    if turn.session_error is not None:
+        failure = Failure(
+            code="provider_error",
+            fault=Fault.PROVIDER,
+            message=turn.session_error,
+            next_step="Check the model's name and the provider's configuration.",
+        )
+        return with_verdict(turn, Reason.PROVIDER_ERROR, EvidenceKind.SNAPSHOT, seen.detail, now, failure=failure)
+    if now - (turn.accepted_at or now) >= turn.limits.start_budget:
+        return with_verdict(turn, Reason.PROMPT_DROPPED, EvidenceKind.SNAPSHOT, seen.detail, now, failure=_DROPPED)
+    return turn
+
+
+def _suspecting(turn: Turn, what: Standing | None, fingerprint: str, now: datetime) -> Turn:
+    """Nothing seems to run: go on with the suspicion so far if this reading agrees with it, else begin one."""
+    suspicion = turn.suspicion
+    if suspicion is None or suspicion.what is not what or suspicion.fingerprint != fingerprint:
+        suspicion = Suspicion(what, fingerprint, now)
+    if turn.stop is not None:
+        pause = _look_pause(turn)
+    elif what is None:
+        pause = SUBMIT_LOOK
+    else:
+        pause = turn.limits.confirm_delay
+    return replace(turn, suspicion=suspicion, look_due=now + pause)
+
+
+def _agreed(turn: Turn, now: datetime) -> bool:
+    return turn.suspicion is not None and now - turn.suspicion.since >= turn.limits.confirm_delay
+
+
+def _look_pause(turn: Turn) -> timedelta:
+    if turn.stop is not None:
+        return ABORT_SETTLE if turn.stop.aborts <= 1 else turn.limits.abort_interval
+    return doubled(turn.limits.look_interval, turn.look_quiet, turn.limits.look_interval_max)
+
+
+def doubled(first: timedelta, times: int, most: timedelta) -> timedelta:
+    """`first`, doubled `times` times, at most `most`."""
+    return min(first * (1 << min(times, 16)), most)
+
+
+def _stop_confirmed(turn: Turn, stop: Stop, detail: str, now: datetime) -> Turn:
+    reason = STOP_REASONS[stop.cause]
+    failure = stop_failure(stop)
+    return with_verdict(turn, reason, EvidenceKind.SNAPSHOT, detail, now, failure=failure, confirmed=True)

@@ -1,0 +1,204 @@
+"""A turn as a value: what is known of it, what may be learnt, what may be decided. The rules are in `lifecycle`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import Outcome
+from turnkeeper.observations import AbortReport, Failure, Observation, ProviderEvent, Seen, SessionReport, SubmitReport
+from turnkeeper.vocabulary import Reason, Standing, Wake
+
+
+class IllegalTransitionError(Exception):
+    """A fact that cannot be true of a turn in this state: a bug of ours, never of the provider."""
+
+
+class Delivery(StrEnum):
+    """Where the prompt is. Only `UNSENT` is ever sent."""
+
+    UNSENT = "unsent"
+    PERHAPS_SENT = "perhaps_sent"
+    ACCEPTED = "accepted"
+
+
+class StopCause(StrEnum):
+    """Why a running turn is being ended from our side."""
+
+    ASKED = "asked"
+    STALLED = "stalled"
+    DEADLINE = "deadline"
+
+
+STOP_REASONS: Final = {
+    StopCause.ASKED: Reason.STOPPED,
+    StopCause.STALLED: Reason.STALLED,
+    StopCause.DEADLINE: Reason.DEADLINE_EXCEEDED,
+}
+
+
+# Facts: what may be learnt.
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReported:
+    report: SessionReport
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitStarted:
+    """The prompt is about to leave: from here on it may be at the provider whatever happens to us."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitReported:
+    report: SubmitReport
+
+
+@dataclass(frozen=True, slots=True)
+class LookStarted:
+    """Events that arrive from here on are newer than what this look will say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class EventsArrived:
+    events: tuple[ProviderEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    cause: StopCause
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AbortReported:
+    report: AbortReport
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    outcome: Outcome
+
+
+Fact = (
+    SessionReported
+    | SubmitStarted
+    | SubmitReported
+    | LookStarted
+    | Observed
+    | EventsArrived
+    | StopAsked
+    | AbortReported
+    | Settled
+)
+
+
+# Decisions: what to do next.
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """Create the provider session, or resume it."""
+
+    resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Deliver the prompt, looking for it first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    wake: Wake
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Ask the provider to abort; children too."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """A clock ran out: stop the turn as if somebody had asked."""
+
+    cause: StopCause
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before `until`, unless something is learnt. `reason` is for the person who looks at the timer."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    outcome: Outcome
+
+
+Decision = OpenSession | Submit | Look | Abort | GiveUp | Wait | Settle
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop in progress."""
+
+    cause: StopCause
+    why: str
+    asked_at: datetime
+    aborts: int = 0
+    aborted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """Nothing seems to run. Becomes a verdict only when a later reading says the same."""
+
+    what: Standing | None  # None: the prompt is not in the message list
+    fingerprint: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What is known about a turn."""
+
+    limits: TurnLimits
+    started_at: datetime
+    resume: bool = False
+    session_open: bool = False
+    context_lost: bool = False
+    delivery: Delivery = Delivery.UNSENT
+    submits: int = 0
+    submitting: bool = False
+    sent_at: datetime | None = None
+    accepted_at: datetime | None = None
+    retries: int = 0
+    unreachable_since: datetime | None = None
+    unreachable: Failure | None = None
+    seen: Seen | None = None
+    suspicion: Suspicion | None = None
+    progress_at: datetime
+    look_due: datetime | None = None
+    look_quiet: int = 0
+    looked_at: datetime | None = None
+    looks: int = 0
+    wake: Wake | None = None
+    looking: Wake = Wake.TIMER
+    events_seen: int = 0
+    session_error: str | None = None
+    stop: Stop | None = None
+    verdict: Outcome | None = None
+    outcome: Outcome | None = None
