@@ -1,0 +1,175 @@
+"""The rules of a thread: which turn runs, what waits, what a person sees. Pure, like `lifecycle`.
+
+A thread is one frozen `ThreadState`. Every function here takes one and gives the next, and each result keeps the
+invariants (`check`): an active turn if and only if the session is starting or running, at most one of them, and
+nothing in the queue while the thread could run it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from turnkeeper.errors import RefusedError, bounded
+from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS, TurnLimits
+from turnkeeper.messages import Outcome, QueuedTurn, StartTurn, StartTurnResult, ThreadState, TurnRecord
+from turnkeeper.readings import SETTLEMENTS
+from turnkeeper.turn import IllegalTransitionError
+from turnkeeper.vocabulary import OnBusy, SessionStatus, TurnState
+
+PROMPT_START_CHARACTERS: Final = 80
+"""Characters of a prompt kept for lists: one line of a terminal."""
+
+_BUSY: Final = frozenset({SessionStatus.STARTING, SessionStatus.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A start that the thread took; `turn` is None when its idempotency key was known."""
+
+    state: ThreadState
+    turn_id: str
+    repeated: bool
+
+
+def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
+    """Why `start` cannot be taken now, or None. A repeated key is never refused: it gives the earlier turn."""
+    if _known(state, start.idempotency_key) is not None:
+        return None
+    busy = state.active is not None or bool(state.queue)
+    if busy and start.on_busy is OnBusy.REJECT:
+        return RefusedError(
+            "The thread is busy with another turn.", code="thread_busy", next_step="Wait for it, or queue the prompt."
+        )
+    if len(state.queue) >= MAX_QUEUED_TURNS:
+        return RefusedError(f"{MAX_QUEUED_TURNS} prompts wait in this thread already.", code="queue_full")
+    waiting = sum(len(queued.start.prompt) for queued in state.queue) + len(start.prompt)
+    if busy and waiting > MAX_QUEUED_CHARACTERS:
+        message = f"The waiting prompts would have {waiting} characters together; {MAX_QUEUED_CHARACTERS} are allowed."
+        return RefusedError(message, code="queue_full", next_step="Wait for the running turn.")
+    return None
+
+
+def accept(state: ThreadState, start: StartTurn, limits: TurnLimits, now: datetime) -> Accepted:
+    """Take `start` into the queue, once per idempotency key.
+
+    Raises:
+        RefusedError: the thread cannot take it (see `refusal`).
+
+    """
+    earlier = _known(state, start.idempotency_key)
+    if earlier is not None:
+        return Accepted(state, earlier, repeated=True)
+    if (error := refusal(state, start)) is not None:
+        raise error
+    turn_id = f"t{state.turns_accepted + 1}"
+    queued = QueuedTurn(turn_id=turn_id, start=start, limits=start.limits or limits, accepted_at=now)
+    accepted = state.model_copy(
+        update={
+            "turns_accepted": state.turns_accepted + 1,
+            "queue": (*state.queue, queued),
+            "idempotency": (*state.idempotency, (start.idempotency_key, turn_id))[-MAX_REMEMBERED_KEYS:],
+        }
+    )
+    return Accepted(check(accepted), turn_id, repeated=False)
+
+
+def begin_next(state: ThreadState, now: datetime) -> tuple[ThreadState, QueuedTurn] | None:
+    """The thread with its next turn taken from the queue, or None when it is busy or nothing waits."""
+    if state.active is not None or not state.queue:
+        return None
+    queued, *rest = state.queue
+    active = record(queued).model_copy(update={"state": TurnState.RUNNING, "started_at": now})
+    begun = state.model_copy(update={"status": SessionStatus.STARTING, "active": active, "queue": tuple(rest)})
+    return check(begun), queued
+
+
+def started(state: ThreadState, run_id: str) -> ThreadState:
+    """The active turn's workflow is known to run."""
+    if state.active is None:
+        raise IllegalTransitionError("a turn started that the thread did not begin")
+    active = state.active.model_copy(update={"run_id": run_id})
+    return check(state.model_copy(update={"status": SessionStatus.RUNNING, "active": active}))
+
+
+def settled(state: ThreadState, outcome: Outcome, session_id: str | None) -> ThreadState:
+    """The active turn is over: turn and session move in one step."""
+    if state.active is None:
+        raise IllegalTransitionError("a turn settled that the thread did not begin")
+    status = SETTLEMENTS[outcome.reason][1]
+    error = outcome.failure.message if outcome.failure is not None else None
+    over = state.active.model_copy(
+        update={
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "confirmed": outcome.confirmed,
+            "completed_at": outcome.completed_at,
+            "error": bounded(error) if error else None,
+        }
+    )
+    failed = status in {SessionStatus.ERROR, SessionStatus.STOPPED}
+    return check(
+        state.model_copy(
+            update={
+                "status": status,
+                "session_id": session_id,
+                "active": None,
+                "recent": (*state.recent, over)[-MAX_RECENT_TURNS:],
+                "last_error": over.error if failed else None,
+            }
+        )
+    )
+
+
+def describe(state: ThreadState, turn_id: str) -> TurnRecord | None:
+    """What the thread knows of one turn; None when it never knew it or has forgotten it."""
+    if state.active is not None and state.active.turn_id == turn_id:
+        return state.active
+    waiting = (record(queued) for queued in state.queue if queued.turn_id == turn_id)
+    return next(waiting, None) or next((turn for turn in state.recent if turn.turn_id == turn_id), None)
+
+
+def start_result(state: ThreadState, thread_id: str, accepted: Accepted) -> StartTurnResult:
+    """The answer to a start, from what the thread knows by now."""
+    turn = describe(state, accepted.turn_id)
+    ahead = [queued.turn_id for queued in state.queue]
+    position = ahead.index(accepted.turn_id) + (state.active is not None) if accepted.turn_id in ahead else 0
+    return StartTurnResult(
+        thread_id=thread_id,
+        turn_id=accepted.turn_id,
+        # A turn that a thread has forgotten was settled long ago.
+        state=turn.state if turn is not None else TurnState.COMPLETED,
+        run_id=turn.run_id if turn is not None else None,
+        position=position,
+        repeated=accepted.repeated,
+    )
+
+
+def record(queued: QueuedTurn) -> TurnRecord:
+    """A waiting turn as lists show it."""
+    return TurnRecord(
+        turn_id=queued.turn_id,
+        idempotency_key=queued.start.idempotency_key,
+        state=TurnState.QUEUED,
+        prompt_start=bounded(queued.start.prompt, PROMPT_START_CHARACTERS),
+    )
+
+
+def check(state: ThreadState) -> ThreadState:
+    """`state`, if it keeps the invariants.
+
+    Raises:
+        IllegalTransitionError: it does not: a bug of ours.
+
+    """
+    if (state.active is not None) != (state.status in _BUSY):
+        raise IllegalTransitionError(f"session {state.status} with active turn {state.active}")
+    terminal = [turn for turn in state.recent if turn.completed_at is None or turn.reason is None]
+    if terminal:
+        raise IllegalTransitionError(f"settled without time or reason: {terminal[0].turn_id}")
+    return state
+
+
+def _known(state: ThreadState, key: str) -> str | None:
+    return next((turn_id for known, turn_id in reversed(state.idempotency) if known == key), None)
