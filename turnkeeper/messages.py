@@ -12,7 +12,13 @@ from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints
 
-from turnkeeper.limits import MAX_DIRECTORY_CHARACTERS, MAX_PROMPT_CHARACTERS, MAX_REASON_CHARACTERS, TurnLimits
+from turnkeeper.limits import (
+    MAX_DIRECTORY_CHARACTERS,
+    MAX_PROMPT_CHARACTERS,
+    MAX_REASON_CHARACTERS,
+    MAX_THREAD_EVENTS,
+    TurnLimits,
+)
 from turnkeeper.observations import Failure, OpenRequest, RelayStatus, ToolUse, Usage
 from turnkeeper.vocabulary import (
     AgentName,
@@ -154,6 +160,8 @@ class StartTurn(Command):
     agent: AgentName | None = None
     on_busy: OnBusy = OnBusy.QUEUE
     limits: TurnLimits | None = Field(default=None, description="None: the endpoint's own")
+    endpoint: EndpointName | None = Field(default=None, description="refused if the thread belongs to another one")
+    directory: str | None = Field(default=None, description="refused if the thread works in another one")
 
 
 class StartTurnResult(Record):
@@ -196,6 +204,7 @@ class ThreadState(Record):
 
     status: SessionStatus = SessionStatus.IDLE
     session_id: str | None = None
+    directory: str | None = Field(default=None, description="as admitted: absolute, links resolved")
     task_queue: str | None = None
     active: TurnRecord | None = None
     queue: tuple[QueuedTurn, ...] = ()
@@ -211,6 +220,9 @@ class ThreadInput(Record):
     thread_id: ThreadId
     endpoint: EndpointName
     directory: Annotated[str, StringConstraints(min_length=1, max_length=MAX_DIRECTORY_CHARACTERS)]
+    continue_after_events: int = Field(
+        default=MAX_THREAD_EVENTS, gt=50, description="history events after which the thread continues as new"
+    )
     carried: ThreadState | None = None
 
 

@@ -37,6 +37,7 @@ SETTLEMENTS: Final[dict[Reason, tuple[TurnState, SessionStatus]]] = {
     Reason.PROVIDER_UNREACHABLE: (TurnState.ERROR, SessionStatus.ERROR),
     Reason.STALLED: (TurnState.ERROR, SessionStatus.ERROR),
     Reason.DEADLINE_EXCEEDED: (TurnState.ERROR, SessionStatus.ERROR),
+    Reason.TURNKEEPER_ERROR: (TurnState.ERROR, SessionStatus.ERROR),
 }
 """How each reason leaves the turn and its session."""
 

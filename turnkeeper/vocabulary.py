@@ -53,6 +53,7 @@ class Reason(StrEnum):
     PROVIDER_UNREACHABLE = "provider_unreachable"  # no answer for `unreachable_timeout`
     STALLED = "stalled"  # busy without progress for the stall timeout; aborted
     DEADLINE_EXCEEDED = "deadline_exceeded"  # the hard deadline passed; aborted
+    TURNKEEPER_ERROR = "turnkeeper_error"  # our own fault, or an operator's: the Turn workflow did not end by itself
 
 
 class EvidenceKind(StrEnum):
