@@ -51,95 +51,53 @@ class TurnLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    look_interval: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    look_interval: Duration = _seconds(
         10, "Look this long after the last look when no event came. Bounds the cost of a lost event."
     )
-    look_interval_max: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    look_interval_max: Duration = _seconds(
         60,
         "Looks that find nothing new double the interval up to this: a silent tool needs no look every 10 s.",
     )
-    accept_budget: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    accept_budget: Duration = _seconds(
         30,
         "How long a prompt may be missing from the message list after it was sent. OpenCode needs 1.25 s at worst.",
     )
-    start_budget: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    start_budget: Duration = _seconds(
         10,
         "How long a stored prompt may be without a run. OpenCode needs 0.75 s at worst; the rest is for load.",
     )
-    confirm_delay: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    confirm_delay: Duration = _seconds(
         2,
         "Two readings this far apart must agree that nothing runs. OpenCode is idle up to 0.35 s before final.",
     )
-    retry_interval: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    retry_interval: Duration = _seconds(
         1, "First pause after an unreachable provider; doubles up to `retry_interval_max`."
     )
-    retry_interval_max: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    retry_interval_max: Duration = _seconds(
         3, "Longest pause while the provider is away: a turn is settled within 5 s of its return."
     )
-    unreachable_timeout: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    unreachable_timeout: Duration = _seconds(
         300,
         "Give up on a provider that does not answer at all. A restart takes 7 s, a node's replacement minutes.",
     )
-    stall_timeout: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    stall_timeout: Duration = _seconds(
         360,
         "Busy without progress, no tool open. OpenCode's own chunk timeout is 300 s; it must be the first to act.",
     )
-    tool_stall_timeout: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    tool_stall_timeout: Duration = _seconds(
         3600, "The same while a tool or child session is open: builds and test suites are silent for long."
     )
-    interrupt_grace: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    interrupt_grace: Duration = _seconds(
         12, "From a stop to `confirmed` or `unconfirmed`; with one last call's timeout still under 15 s."
     )
-    abort_interval: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    abort_interval: Duration = _seconds(
         1, "Pause between aborts: one that arrives in a prompt's first 1.25 s is answered `true` and lost."
     )
-    stop_quiet: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(
+    stop_quiet: Duration = _seconds(
         5,
         "After a stop, how long a prompt must stay without a run before that counts as confirmed (1.25 s at worst).",
     )
-    deadline: MAX_THREAD_EVENTS: Final = 2000
-"""History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
-
-Duration = _seconds(8 * 3600, "The hard end of a turn; nothing extends it. A working day of an agent.")
+    deadline: Duration = _seconds(8 * 3600, "The hard end of a turn; nothing extends it. A working day of an agent.")
     text_limit: Annotated[int, Field(gt=0, le=512 * 1024)] = Field(
         default=64 * 1024,
         description="Characters of the final text kept in the outcome; the rest stays in the provider.",
