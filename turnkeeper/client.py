@@ -1,0 +1,319 @@
+"""What other programs import: start turns, follow them, stop them, list threads.
+
+>>> keeper = Turnkeeper(await connect())
+>>> started = await keeper.start_turn("shop", "Fix the failing test", endpoint="local", directory="/srv/shop")
+>>> result = await keeper.wait(started)
+
+Every method raises `TurnkeeperError` children: `RefusedError` for what a retry cannot help, `ServiceUnavailableError`
+when Temporal or its workers do not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.service import RPCError, RPCStatusCode
+
+from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.failures import from_application_error
+from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import (
+    WORKFLOW_TASK_QUEUE,
+    EndpointSnapshot,
+    Interrupt,
+    InterruptResult,
+    StartTurn,
+    StartTurnResult,
+    ThreadInput,
+    ThreadSnapshot,
+    TurnResult,
+    TurnSnapshot,
+    endpoint_workflow_id,
+    thread_workflow_id,
+    turn_workflow_id,
+)
+from turnkeeper.search_attributes import ENDPOINT, THREAD
+from turnkeeper.vocabulary import OnBusy
+
+ACCEPT_TIMEOUT: Final = 15.0
+"""Seconds for a worker to accept a start. Accepting takes tens of milliseconds; the rest is for a busy fleet."""
+
+INTERRUPT_TIMEOUT: Final = 30.0
+"""Seconds for a stop to be confirmed or declared unconfirmed; the default grace is 12 s."""
+
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds for a query: it needs a live worker."""
+
+QUEUE_POLL: Final = 0.5
+"""Seconds between looks at a thread while a turn waits in its queue."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTurn:
+    """What became of a start. `kept`: no worker answered; the prompt is durable and runs once one is up."""
+
+    thread_id: str
+    idempotency_key: str
+    result: StartTurnResult | None
+
+    @property
+    def kept(self) -> bool:
+        """Is the prompt stored without a worker having seen it?"""
+        return self.result is None
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadSummary:
+    """A thread as lists show it, from Temporal's visibility: no worker is asked."""
+
+    thread_id: str
+    endpoint: str
+    started_at: datetime
+    open: bool
+
+
+class Turnkeeper:
+    """A client of the `Thread`, `Turn` and `Endpoint` workflows."""
+
+    def __init__(self, temporal: Client, *, task_queue: str = WORKFLOW_TASK_QUEUE) -> None:
+        """Use `temporal`, which must have the pydantic data converter (as `connection.connect` gives it)."""
+        self.temporal = temporal
+        self._task_queue = task_queue
+
+    async def start_turn(  # noqa: PLR0913 - the fields of StartTurn, as a person thinks of them
+        self,
+        thread_id: str,
+        prompt: str,
+        *,
+        endpoint: str | None = None,
+        directory: str | None = None,
+        model: str | None = None,
+        agent: str | None = None,
+        idempotency_key: str | None = None,
+        on_busy: OnBusy = OnBusy.QUEUE,
+        limits: TurnLimits | None = None,
+        accept_timeout: float = ACCEPT_TIMEOUT,
+    ) -> StartedTurn:
+        """Give `prompt` to a thread. With `endpoint` and `directory` the thread is created if it does not exist.
+
+        The same `idempotency_key` twice gives the same turn; without one, every call is a new turn.
+
+        Raises:
+            RefusedError: bad input, unknown thread, endpoint, model or directory, or a busy thread that rejects.
+            ServiceUnavailableError: Temporal does not answer. Repeat with the same key: it cannot run twice.
+
+        """
+        key = idempotency_key or uuid.uuid4().hex
+        with _refusing_bad_input():
+            start = StartTurn(
+                prompt=prompt,
+                idempotency_key=key,
+                model=model,
+                agent=agent,
+                on_busy=on_busy,
+                limits=limits,
+                endpoint=endpoint,
+                directory=directory,
+            )
+            thread = (
+                ThreadInput(thread_id=thread_id, endpoint=endpoint, directory=directory)
+                if endpoint is not None and directory is not None
+                else None
+            )
+        with _explaining(f"thread {thread_id!r}"):
+            try:
+                async with asyncio.timeout(accept_timeout):
+                    result = await self._update_start(thread_id, thread, start)
+            except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+                async with asyncio.timeout(accept_timeout):
+                    await self._signal_start(thread_id, thread, start)
+                return StartedTurn(thread_id, key, None)
+        return StartedTurn(thread_id, key, result)
+
+    async def _update_start(self, thread_id: str, thread: ThreadInput | None, start: StartTurn) -> StartTurnResult:
+        if thread is None:
+            handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
+            answer: StartTurnResult = await handle.execute_update(
+                "start_turn", start, id=start.idempotency_key, result_type=StartTurnResult
+            )
+            return answer
+        operation: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
+            "Thread",
+            thread,
+            id=thread_workflow_id(thread_id),
+            task_queue=self._task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=_attributes(thread),
+            static_summary=f"{thread.thread_id} on {thread.endpoint}",
+        )
+        result: StartTurnResult = await self.temporal.execute_update_with_start_workflow(
+            "start_turn",
+            start,
+            start_workflow_operation=operation,
+            id=start.idempotency_key,
+            result_type=StartTurnResult,
+        )
+        return result
+
+    async def _signal_start(self, thread_id: str, thread: ThreadInput | None, start: StartTurn) -> None:
+        if thread is None:
+            await self.temporal.get_workflow_handle(thread_workflow_id(thread_id)).signal("request_turn", start)
+            return
+        await self.temporal.start_workflow(
+            "Thread",
+            thread,
+            id=thread_workflow_id(thread_id),
+            task_queue=self._task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=_attributes(thread),
+            start_signal="request_turn",
+            start_signal_args=[start],
+        )
+
+    async def wait(self, started: StartedTurn) -> TurnResult:
+        """The turn's result, once it is settled. Waits for ever: a turn's own deadline bounds it."""
+        run_id = await self._run_of(started)
+        return await self.result(started.thread_id, run_id)
+
+    async def result(self, thread_id: str, run_id: str | None = None) -> TurnResult:
+        """The result of one run of the thread's turns (the latest without `run_id`), once it is settled."""
+        handle = self.temporal.get_workflow_handle(turn_workflow_id(thread_id), run_id=run_id, result_type=TurnResult)
+        with _explaining(f"turn of thread {thread_id!r}"):
+            result: TurnResult = await handle.result(follow_runs=False)
+            return result
+
+    async def _run_of(self, started: StartedTurn) -> str:
+        if started.result is not None and started.result.run_id is not None:
+            return started.result.run_id
+        while True:
+            thread = await self.thread(started.thread_id)
+            known = [*thread.recent, *([thread.active] if thread.active else []), *thread.queued]
+            turn = next((turn for turn in known if turn.idempotency_key == started.idempotency_key), None)
+            if turn is not None and turn.run_id is not None:
+                return turn.run_id
+            if turn is None and started.result is not None:
+                raise RefusedError(f"Thread {started.thread_id!r} no longer knows the turn.", code="unknown_turn")
+            await asyncio.sleep(QUEUE_POLL)
+
+    async def turn(self, thread_id: str, run_id: str | None = None) -> TurnSnapshot:
+        """What the thread's turn (the latest without `run_id`) does right now."""
+        return await self._query(turn_workflow_id(thread_id), TurnSnapshot, f"turn of thread {thread_id!r}", run_id)
+
+    async def thread(self, thread_id: str) -> ThreadSnapshot:
+        """Status, active, waiting and latest turns of a thread."""
+        return await self._query(thread_workflow_id(thread_id), ThreadSnapshot, f"thread {thread_id!r}")
+
+    async def endpoint(self, name: str) -> EndpointSnapshot:
+        """Health of an endpoint's event stream."""
+        return await self._query(endpoint_workflow_id(name), EndpointSnapshot, f"endpoint {name!r}")
+
+    async def _query(self, workflow_id: str, kind: type[T], what: str, run_id: str | None = None) -> T:
+        handle: WorkflowHandle[object, object] = self.temporal.get_workflow_handle(workflow_id, run_id=run_id)
+        with _explaining(what):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                snapshot: T = await handle.query("snapshot", result_type=kind)
+                return snapshot
+
+    async def interrupt(
+        self, thread_id: str, turn_id: str | None = None, *, why: str = "", within: float = INTERRUPT_TIMEOUT
+    ) -> InterruptResult:
+        """Stop the thread's running turn and wait until that is confirmed or declared unconfirmed.
+
+        Nothing running is a success with `was_running=False`. When no worker answers, the stop is kept as a signal
+        and `ServiceUnavailableError` says so.
+        """
+        with _refusing_bad_input():
+            command = Interrupt(turn_id=turn_id, why=why)
+        handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
+        with _explaining(f"thread {thread_id!r}"):
+            try:
+                async with asyncio.timeout(within):
+                    result: InterruptResult = await handle.execute_update(
+                        "interrupt", command, result_type=InterruptResult
+                    )
+                    return result
+            except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+                async with asyncio.timeout(within):
+                    await handle.signal("request_interrupt", command)
+        raise ServiceUnavailableError(
+            "No worker answered the stop; it is kept and done when one is up.", code="stop_kept"
+        )
+
+    async def threads(self, limit: int = 50) -> AsyncIterator[ThreadSummary]:
+        """The latest threads, newest first."""
+        with _explaining("threads"):
+            async for execution in self.temporal.list_workflows("WorkflowType = 'Thread'", limit=limit):
+                yield ThreadSummary(
+                    thread_id=execution.id.removeprefix(thread_workflow_id("")),
+                    endpoint=execution.typed_search_attributes.get(ENDPOINT) or "",
+                    started_at=execution.start_time,
+                    open=execution.status is WorkflowExecutionStatus.RUNNING,
+                )
+
+
+def _attributes(thread: ThreadInput) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [SearchAttributePair(THREAD, thread.thread_id), SearchAttributePair(ENDPOINT, thread.endpoint)]
+    )
+
+
+@contextmanager
+def _refusing_bad_input() -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise RefusedError(f"{field}: {problem['msg']}.", code="invalid_input") from None
+
+
+@contextmanager
+def _explaining(what: str) -> Iterator[None]:
+    """Temporal's errors as ours."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ServiceUnavailableError(
+            "No worker answered in time.", next_step="Start one with `turnkeeper dev`, or see `turnkeeper doctor`."
+        ) from error
+    except WorkflowQueryFailedError as error:
+        raise ServiceUnavailableError("The workflow could not be asked.", next_step="Try again.") from error
+    except (WorkflowUpdateFailedError, WorkflowFailureError) as error:
+        raise _cause(error.cause) from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise RefusedError(
+                f"There is no {what}.", code="not_found", next_step="See `turnkeeper threads`."
+            ) from error
+        raise ServiceUnavailableError(f"Temporal answered {error.status.name}.", next_step="Try again.") from error
+
+
+def _cause(error: BaseException) -> TurnkeeperError:
+    while isinstance(error, ActivityError) and error.cause is not None:
+        error = error.cause
+    if isinstance(error, ApplicationError):
+        return from_application_error(error)
+    text = error.message if isinstance(error, FailureError) else type(error).__name__
+    return TurnkeeperError(f"The workflow did not end by itself: {text}", next_step="See it in the Temporal UI.")
