@@ -1,0 +1,117 @@
+"""What a failed call means: the SDK's and httpx's errors, mapped once into ours. Pure.
+
+The question behind every branch is whether OpenCode may have acted on the request. Only a connection that was never
+made is a certain no.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+import httpx
+import opencode_ai
+from pydantic import ValidationError
+
+from turnkeeper.errors import (
+    DeliveryUnknownError,
+    ProviderContractError,
+    ProviderError,
+    ProviderNotFoundError,
+    ProviderRefusedError,
+    ProviderUnreachableError,
+)
+from turnkeeper.opencode.wording import foreign
+
+TRY_AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+"""4xx that OpenCode itself never sends: a proxy's way to say "later"."""
+
+
+MAX_FIELD_PATH: Final = 100
+"""Characters that name a wrong field: its path may hold keys that somebody else chose."""
+
+
+class AnswerTooBigError(httpx.TransportError):
+    """An answer exceeded the endpoint's limit and was cut off."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"answer over {limit} bytes")
+        self.limit = limit
+
+
+def explain(what: str, endpoint: str, error: Exception) -> ProviderError:
+    """The meaning of a failed call named `what`. The result holds nothing of `error` but words of our own."""
+    if isinstance(error, opencode_ai.APIStatusError):
+        return _of_status(what, endpoint, error)
+    cause = error.__cause__ if isinstance(error, opencode_ai.APIConnectionError) else error
+    match cause:
+        case AnswerTooBigError(limit=limit):
+            return ProviderContractError(
+                f"{what}: the answer exceeds {limit} bytes.",
+                next_step=f"Raise max_response_bytes of endpoint {endpoint}, or start a new thread.",
+                code="provider_answer_too_big",
+            )
+        case httpx.DecodingError():
+            return ProviderContractError(f"{what}: the answer is compressed, though we asked for a plain one.")
+        case httpx.ConnectError() | httpx.UnsupportedProtocol():
+            return ProviderUnreachableError(
+                f"{what}: endpoint {endpoint} does not accept connections.",
+                next_step="Check that OpenCode runs there and that the endpoint's url is right.",
+            )
+        case httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return ProviderUnreachableError(f"{what}: no connection to endpoint {endpoint} in time.")
+        case httpx.TimeoutException() | TimeoutError():
+            return DeliveryUnknownError(f"{what}: endpoint {endpoint} did not answer in time.", code="provider_timeout")
+        case _:
+            return DeliveryUnknownError(
+                f"{what}: the connection to endpoint {endpoint} broke ({type(cause).__name__})."
+            )
+
+
+def wrong_shape(what: str, error: ValidationError) -> ProviderContractError:
+    """An answer that is not what the protocol says. Names the first wrong field, never its value."""
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(step) for step in problem["loc"])
+    wrong = foreign(f"{where} {problem['type']}".strip(), MAX_FIELD_PATH)
+    return ProviderContractError(f"{what}: the answer is not what OpenCode 1.18 sends ({wrong}).")
+
+
+def _of_status(what: str, endpoint: str, error: opencode_ai.APIStatusError) -> ProviderError:
+    status = error.status_code
+    said = _said(error.body)
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return ProviderRefusedError(
+            f"{what}: endpoint {endpoint} does not accept our credentials ({status}).",
+            next_step=f"Check username and password (or password_env, password_file) of endpoint {endpoint}.",
+            code="provider_credentials",
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        if _confirms_absence(error.body):
+            return ProviderNotFoundError(f"{what}: {said or 'not found'}.")
+        return ProviderContractError(
+            f"{what}: answered 404, but not as OpenCode does.",
+            next_step=f"Check that the url of endpoint {endpoint} leads to OpenCode itself.",
+        )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRY_AGAIN:
+        return DeliveryUnknownError(f"{what}: answered {status}{f' ({said})' if said else ''}.")
+    if status < HTTPStatus.BAD_REQUEST:
+        return ProviderContractError(
+            f"{what}: answered {status} (a redirect).", next_step=f"Check the url of endpoint {endpoint}."
+        )
+    return ProviderRefusedError(f"{what}: answered {status}{f' ({said})' if said else ''}.", code=f"provider_{status}")
+
+
+def _confirms_absence(body: object) -> bool:
+    """OpenCode names its own 404s; a proxy's 404 must not end a turn."""
+    if not isinstance(body, dict):
+        return False
+    name = body.get("name") or body.get("_tag")
+    return isinstance(name, str) and name.endswith("NotFoundError")
+
+
+def _said(body: object) -> str:
+    if not isinstance(body, dict):
+        return ""
+    data = body.get("data")
+    text = data.get("message") if isinstance(data, dict) else body.get("message")
+    return foreign(text).removesuffix(".") if isinstance(text, str) else ""

@@ -1,0 +1,169 @@
+"""The OpenCode calls that Turnkeeper uses, one method each. All on the v1 surface but one.
+
+Every method raises `turnkeeper.errors.ProviderError` children and nothing else. `directory` is passed wherever
+OpenCode decides by it: status, permissions and questions asked with another directory answer "nothing" about a
+session that works (measured on 1.18.33).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter
+
+from turnkeeper.errors import ProviderContractError
+from turnkeeper.opencode import identifiers, wire
+from turnkeeper.opencode.connection import Connection
+from turnkeeper.settings import EndpointSettings
+
+SUPPORTED_MAJOR: Final = "1."
+CURSOR_HEADER: Final = "x-next-cursor"
+
+_HEALTH: Final = TypeAdapter(wire.Health)
+_PROVIDERS: Final = TypeAdapter(wire.Providers)
+_AGENTS: Final = TypeAdapter(tuple[wire.Agent, ...])
+_SESSION: Final = TypeAdapter(wire.Session)
+_SESSIONS: Final = TypeAdapter(tuple[wire.Session, ...])
+_CREATED: Final = TypeAdapter(wire.CreatedSessionAnswer)
+_MESSAGE: Final = TypeAdapter(wire.Message)
+_MESSAGES: Final = TypeAdapter(tuple[wire.Message, ...])
+_STATUSES: Final = TypeAdapter(dict[str, wire.StatusEntry])
+_PERMISSIONS: Final = TypeAdapter(tuple[wire.PermissionRequest, ...])
+_QUESTIONS: Final = TypeAdapter(tuple[wire.QuestionRequest, ...])
+_TRUE: Final = TypeAdapter(bool)
+
+
+class OpenCodeClient:
+    """One OpenCode server. Safe for many calls at once; close it when done."""
+
+    def __init__(
+        self, settings: EndpointSettings, name: str, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """`transport` replaces the network in tests."""
+        self.name = name
+        self.connection = Connection(settings, name, transport)
+
+    def __repr__(self) -> str:
+        return f"OpenCodeClient({self.name!r})"
+
+    async def close(self) -> None:
+        await self.connection.close()
+
+    async def health(self) -> str:
+        """The server's version, if it is one that this adapter speaks to.
+
+        OpenCode 2.x answers unknown paths with its web page, so this call "works" there (public reports, not run).
+        """
+        answer, _ = await self.connection.get("asking for health", "/global/health", _HEALTH)
+        if not answer.version.startswith(SUPPORTED_MAJOR):
+            raise ProviderContractError(
+                f"asking for health: endpoint {self.name} runs OpenCode {answer.version[:20]}.",
+                next_step="This version of Turnkeeper drives OpenCode 1.x (measured on 1.18.33).",
+                code="provider_version",
+            )
+        return answer.version
+
+    async def models(self, directory: str) -> frozenset[str]:
+        """`provider/model` of every model that the server can use there."""
+        answer, _ = await self.connection.get(
+            "listing the models", "/config/providers", _PROVIDERS, {"directory": directory}
+        )
+        return frozenset(f"{provider.id}/{model}" for provider in answer.providers for model in provider.models)
+
+    async def agents(self, directory: str) -> frozenset[str]:
+        """Names of the agents that a prompt may ask for; OpenCode's own hidden ones are left out."""
+        answer, _ = await self.connection.get("listing the agents", "/agent", _AGENTS, {"directory": directory})
+        return frozenset(agent.name for agent in answer if not agent.hidden)
+
+    async def session(self, session_id: str) -> wire.Session:
+        """The session, wherever its directory is."""
+        answer, _ = await self.connection.get("reading the session", _session(session_id), _SESSION)
+        return answer
+
+    async def create_session(self, session_id: str, directory: str) -> str:
+        """Create it under our own id and return its directory; an existing one is left as it is, with *its* directory.
+
+        The one call of the preview surface: v1 creation ignores an id, so it could not be repeated safely. The
+        session works fully in v1. It ignores title and metadata; see `describe_session`.
+        """
+        body = {"id": session_id, "location": {"directory": directory}}
+        answer = await self.connection.send("creating the session", "POST", "/api/session", _CREATED, body=body)
+        if answer.data.id != session_id:
+            raise ProviderContractError("creating the session: the server chose another id than ours.")
+        return answer.data.location.directory
+
+    async def describe_session(self, session_id: str, title: str | None, metadata: dict[str, Any]) -> wire.Session:
+        """Set title and metadata. The metadata given replaces all that was there (measured on 1.18.33)."""
+        body = {"metadata": metadata} if title is None else {"title": title, "metadata": metadata}
+        return await self.connection.send("naming the session", "PATCH", _session(session_id), _SESSION, body=body)
+
+    async def delete_session(self, session_id: str) -> None:
+        """Delete it. A running turn goes on until its next write fails: abort and confirm first."""
+        await self.connection.send("deleting the session", "DELETE", _session(session_id), _TRUE)
+
+    async def children(self, session_id: str) -> tuple[wire.Session, ...]:
+        """The sessions that `task` tools of this session opened, old ones included."""
+        path = f"{_session(session_id)}/children"
+        answer, _ = await self.connection.get("listing child sessions", path, _SESSIONS)
+        return answer
+
+    async def statuses(self, directory: str) -> dict[str, wire.StatusEntry]:
+        """What every session of the directory works on. Absent: idle, not begun, unknown or restarted alike."""
+        answer, _ = await self.connection.get(
+            "reading the status", "/session/status", _STATUSES, {"directory": directory}
+        )
+        return answer
+
+    async def message(self, session_id: str, message_id: str) -> wire.Message:
+        """One message. In a session that does not exist, too, it is the *message* that is not found."""
+        path = f"{_session(session_id)}/message/{quote(message_id, safe='')}"
+        answer, _ = await self.connection.get("reading the message", path, _MESSAGE)
+        return answer
+
+    async def messages(
+        self, session_id: str, limit: int, before: str | None = None
+    ) -> tuple[tuple[wire.Message, ...], str | None]:
+        """The newest `limit` messages, oldest first, and the cursor of the page before them.
+
+        No cursor means that nothing older exists; a page of exactly the rest has none either (measured on 1.18.33).
+        """
+        query: dict[str, str | int] = {"limit": limit} if before is None else {"limit": limit, "before": before}
+        path = f"{_session(session_id)}/message"
+        answer, headers = await self.connection.get("reading the messages", path, _MESSAGES, query)
+        return answer, headers.get(CURSOR_HEADER)
+
+    async def prompt(
+        self, session_id: str, directory: str, message_id: str, text: str, *, model: str | None, agent: str | None
+    ) -> None:
+        """Hand over a prompt. Returning means only that OpenCode took the request: nothing is stored yet."""
+        part = {"type": "text", "text": text, "id": identifiers.part_id(message_id)}
+        body: dict[str, Any] = {"messageID": message_id, "parts": [part]}
+        if model is not None:
+            provider, _, name = model.partition("/")
+            body["model"] = {"providerID": provider, "modelID": name}
+        if agent is not None:
+            body["agent"] = agent
+        path = f"{_session(session_id)}/prompt_async"
+        await self.connection.post_without_answer("sending the prompt", path, {"directory": directory}, body)
+
+    async def permissions(self, directory: str) -> tuple[wire.PermissionRequest, ...]:
+        """Permissions asked for in the directory, stale ones of aborted turns included."""
+        answer, _ = await self.connection.get(
+            "listing permissions", "/permission", _PERMISSIONS, {"directory": directory}
+        )
+        return answer
+
+    async def questions(self, directory: str) -> tuple[wire.QuestionRequest, ...]:
+        """Questions asked in the directory, stale ones of aborted turns included."""
+        answer, _ = await self.connection.get("listing questions", "/question", _QUESTIONS, {"directory": directory})
+        return answer
+
+    async def abort(self, session_id: str) -> None:
+        """Ask for an abort. The answer is the same for a running, an idle and an unknown session."""
+        await self.connection.send("aborting", "POST", f"{_session(session_id)}/abort", _TRUE, body={})
+
+
+def _session(session_id: str) -> str:
+    return f"/session/{quote(session_id, safe='')}"

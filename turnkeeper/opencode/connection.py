@@ -1,0 +1,195 @@
+"""One endpoint's HTTP: a shared connection pool, bounds on everything, and errors mapped once.
+
+The `opencode-ai` SDK is the transport and nothing else: its own resources and models were generated for an older
+server, and its retries post a prompt again (three turns out of one timeout, measured). Here it gets our
+`httpx.AsyncClient`, no retries, and is asked for raw responses.
+
+No error that leaves this module holds an address, a password or a foreign exception: `raise ... from None`, because
+httpx writes the URL into its messages and Temporal writes causes into histories.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, TypeVar
+
+import httpx
+import opencode_ai
+from pydantic import TypeAdapter, ValidationError
+
+from turnkeeper.errors import ProviderContractError, ProviderError
+from turnkeeper.opencode.answers import AnswerTooBigError, explain, wrong_shape
+from turnkeeper.settings import EndpointSettings
+
+JSON_TYPE: Final = "application/json"
+EVENT_STREAM_TYPE: Final = "text/event-stream"
+
+MAX_CONNECTIONS: Final = 64
+"""Connections to one endpoint. More calls than that wait here instead of in OpenCode's one JavaScript thread."""
+
+MAX_IDLE_CONNECTIONS: Final = 16
+"""Kept open between calls; making one costs a round trip and, with TLS, a handshake."""
+
+IDLE_CONNECTION_SECONDS: Final = 4.0
+"""An idle connection is not used again after this long: servers close theirs (Bun after 10 s by default), and a
+prompt that meets a closing connection is *perhaps sent*."""
+
+Answer = TypeVar("Answer")
+Query = Mapping[str, str | int]
+
+
+def keep_addresses_out_of_logs() -> None:
+    """Silence the loggers that write request addresses (httpx does at INFO, the SDK and httpcore at DEBUG)."""
+    for name in ("httpx", "httpcore", "opencode_ai"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    """Ends an answer as soon as it exceeds the limit, while it is coming in."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, limit: int) -> None:
+        self._inner = inner
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        async for chunk in self._inner:
+            received += len(chunk)
+            if received > self._limit:
+                raise AnswerTooBigError(self._limit)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class BoundedTransport(httpx.AsyncBaseTransport):
+    """Bounds the size of every answer except the event stream, which has no end."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, limit: int) -> None:
+        """`limit` in bytes as sent; we ask for uncompressed answers, so they are the bytes in memory too."""
+        self._inner = inner
+        self._limit = limit
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if request.headers.get("accept") == EVENT_STREAM_TYPE:
+            return response
+        if response.headers.get("content-encoding", "identity") != "identity":
+            await response.aclose()
+            raise httpx.DecodingError("compressed, though asked not to be: its size cannot be bounded")
+        if isinstance(response.stream, httpx.AsyncByteStream):
+            response.stream = _BoundedStream(response.stream, self._limit)
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class Connection:
+    """The way to one OpenCode server. Owns the connection pool; close it when done."""
+
+    def __init__(
+        self, settings: EndpointSettings, name: str, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """`transport` replaces the network in tests."""
+        keep_addresses_out_of_logs()
+        self.name = name
+        self.settings = settings
+        address = str(settings.url)
+        timeout = httpx.Timeout(
+            settings.request_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout
+        )
+        limits = httpx.Limits(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=IDLE_CONNECTION_SECONDS,
+        )
+        # Compression costs OpenCode's one thread more than the wire here, and would hide an answer's true size.
+        plain = {"Accept-Encoding": "identity"}
+        password = settings.secret()
+        self.http = httpx.AsyncClient(
+            base_url=address,
+            auth=httpx.BasicAuth(settings.username, password) if password is not None else None,
+            timeout=timeout,
+            headers=plain,
+            # With a transport of our own, httpx leaves proxy variables and .netrc alone: an endpoint is direct.
+            transport=BoundedTransport(
+                transport or httpx.AsyncHTTPTransport(limits=limits), settings.max_response_bytes
+            ),
+        )
+        self._sdk = opencode_ai.AsyncOpencode(
+            base_url=address, http_client=self.http, max_retries=0, timeout=timeout, default_headers=plain
+        )
+        # httpx bounds each read; a server that drips bytes would hold a call for ever without a bound on the whole.
+        self._call_seconds = settings.connect_timeout + settings.request_timeout
+
+    def __repr__(self) -> str:
+        return f"Connection({self.name!r})"
+
+    async def get(
+        self, what: str, path: str, shape: TypeAdapter[Answer], query: Query | None = None
+    ) -> tuple[Answer, httpx.Headers]:
+        """Ask; `what` names the call in errors ("reading the session")."""
+        response = await self._call(what, "GET", path, query, None)
+        return self._parsed(what, response, shape), response.headers
+
+    async def send(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        shape: TypeAdapter[Answer],
+        query: Query | None = None,
+        body: object = None,
+    ) -> Answer:
+        """Change something and parse the answer."""
+        return self._parsed(what, await self._call(what, method, path, query, body), shape)
+
+    async def post_without_answer(self, what: str, path: str, query: Query, body: object) -> None:
+        """Post where OpenCode answers 204. Any other success is somebody else's."""
+        response = await self._call(what, "POST", path, query, body)
+        if response.status_code != httpx.codes.NO_CONTENT:
+            raise ProviderContractError(f"{what}: answered {response.status_code} instead of 204.")
+
+    async def close(self) -> None:
+        """Close the pool; calls in flight fail."""
+        await self.http.aclose()
+
+    async def _call(self, what: str, method: str, path: str, query: Query | None, body: object) -> httpx.Response:
+        failure: ProviderError
+        try:
+            async with asyncio.timeout(self._call_seconds):
+                return await self._request(method, path, query, body)
+        except (opencode_ai.APIError, httpx.HTTPError, TimeoutError) as error:
+            failure = explain(what, self.name, error)
+        raise failure from None
+
+    async def _request(self, method: str, path: str, query: Query | None, body: object) -> httpx.Response:
+        options: opencode_ai.RequestOptions = {"params": dict(query or {})}
+        match method:
+            case "GET":
+                return await self._sdk.get(path, cast_to=httpx.Response, options=options)
+            case "POST":
+                return await self._sdk.post(path, cast_to=httpx.Response, body=body, options=options)
+            case "PATCH":
+                return await self._sdk.patch(path, cast_to=httpx.Response, body=body, options=options)
+            case _:
+                return await self._sdk.delete(path, cast_to=httpx.Response, options=options)
+
+    def _parsed(self, what: str, response: httpx.Response, shape: TypeAdapter[Answer]) -> Answer:
+        content_type = response.headers.get("content-type", "")
+        if not content_type.startswith(JSON_TYPE):
+            raise ProviderContractError(
+                f"{what}: answered {content_type.split(';')[0] or 'nothing'} instead of JSON.",
+                next_step=f"Check that the address of endpoint {self.name} is an OpenCode 1.x server, not a web page.",
+                code="provider_not_json",
+            )
+        problem: ValidationError
+        try:
+            return shape.validate_json(response.content)
+        except ValidationError as error:
+            problem = error
+        raise wrong_shape(what, problem) from None

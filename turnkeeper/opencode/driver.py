@@ -1,0 +1,148 @@
+"""What Turnkeeper asks of a provider, said in OpenCode 1.x: open a session, submit, look, abort, check a start.
+
+Each verb returns a report and never raises for a provider's trouble: "could not ask", "asked, and it is not there"
+and "asked, and it said no" are different values, because only a confirmed answer may end anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from turnkeeper.errors import ProviderError, ProviderNotFoundError
+from turnkeeper.observations import (
+    AbortReport,
+    AbortRequest,
+    AdmitRequest,
+    LookRequest,
+    NotThere,
+    Observation,
+    PromptRequest,
+    SessionReport,
+    SessionRequest,
+    SubmitReport,
+    Unreachable,
+)
+from turnkeeper.opencode import sessions, submission
+from turnkeeper.opencode.assess import ChildSession, Snapshot, assess
+from turnkeeper.opencode.catalogue import Catalogue
+from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.opencode.window import read_turn
+from turnkeeper.opencode.wire import Message, PermissionRequest, QuestionRequest, Session, StatusEntry
+
+MAX_CHILDREN: Final = 20
+"""Running child sessions followed in one look. More is a runaway; its permissions are then not all shown."""
+
+
+class OpenCodeDriver:
+    """The verbs of one endpoint. Safe for many at once; holds nothing but a short-lived list of models and agents."""
+
+    def __init__(self, client: OpenCodeClient) -> None:
+        """The caller closes the client."""
+        self._client = client
+        self._catalogue = Catalogue(client)
+
+    async def check_start(self, request: AdmitRequest) -> None:
+        """Let a start pass, unless it is certain to fail. A provider that cannot be asked refuses nothing.
+
+        Raises:
+            RefusedError: unknown model or agent, or a session of another directory.
+
+        """
+        try:
+            if request.session_id is not None:
+                await sessions.check_directory(self._client, request.session_id, request.directory)
+            await self._catalogue.check(request.directory, request.model, request.agent)
+        except ProviderError:
+            return
+
+    async def open_session(self, request: SessionRequest) -> SessionReport:
+        """Make sure that the session exists, belongs to the directory and carries our metadata. Safe to repeat."""
+        return await sessions.open_session(self._client, self._catalogue, request)
+
+    async def submit(self, request: PromptRequest) -> SubmitReport:
+        """Deliver the prompt unless it is there already. Safe to repeat, also after a lost answer."""
+        return await submission.submit(self._client, request)
+
+    async def look(self, request: LookRequest) -> Observation:
+        """One reading of the turn: the status first, then the messages, then what hangs on open tools."""
+        try:
+            return await self._look(request)
+        except ProviderError as error:
+            return Unreachable(failure=error.failure())
+
+    async def _look(self, request: LookRequest) -> Observation:
+        statuses = await self._client.statuses(request.directory)
+        try:
+            messages = await read_turn(self._client, request.session_id, request.message_id)
+        except ProviderNotFoundError:
+            return NotThere(what="session")
+        children = await self._children(request.session_id, statuses, messages)
+        snapshot = Snapshot(
+            status=statuses.get(request.session_id),
+            messages=messages,
+            requests=await self._requests(request.directory, messages),
+            children=children,
+        )
+        return assess(snapshot, request.message_id, request.text_limit)
+
+    async def abort(self, request: AbortRequest) -> AbortReport:
+        """Ask for an abort of the session and of every child that still runs afterwards.
+
+        OpenCode takes the children along with a parent that runs; one whose parent died is aborted by name.
+        """
+        try:
+            await self._client.abort(request.session_id)
+        except ProviderError as error:
+            return AbortReport(sent=False, failure=error.failure())
+        try:
+            statuses = await self._client.statuses(request.directory)
+            for child in await self._running_children(request.session_id, statuses):
+                await self._client.abort(child.id)
+        except ProviderError as error:
+            return AbortReport(sent=True, failure=error.failure())
+        return AbortReport(sent=True)
+
+    async def _requests(
+        self, directory: str, messages: Sequence[Message]
+    ) -> tuple[PermissionRequest | QuestionRequest, ...]:
+        """Pending requests of the directory; none without an open tool, because every request belongs to one."""
+        if not any(part.open for message in messages for part in message.parts):
+            return ()
+        permissions, questions = await asyncio.gather(
+            self._client.permissions(directory), self._client.questions(directory)
+        )
+        return (*permissions, *questions)
+
+    async def _children(
+        self, session_id: str, statuses: dict[str, StatusEntry], messages: Sequence[Message]
+    ) -> tuple[ChildSession, ...]:
+        parts = [part for message in messages for part in message.parts if part.open and part.state]
+        if not any(part.tool == "task" or (part.state and part.state.metadata.child_session) for part in parts):
+            return ()
+        children = await self._running_children(session_id, statuses)
+        return tuple(
+            ChildSession(
+                session_id=child.id,
+                active=True,
+                progress=f"{child.id} {child.time.updated} {child.tokens.input} {child.tokens.output}",
+            )
+            for child in children
+        )
+
+    async def _running_children(self, session_id: str, statuses: dict[str, StatusEntry]) -> list[Session]:
+        """Child sessions that work on something, theirs included, in a stable order."""
+        if not any(entry.active for other, entry in statuses.items() if other != session_id):
+            return []
+        found: list[Session] = []
+        parents = [session_id]
+        while parents and len(found) < MAX_CHILDREN:
+            try:
+                children = await self._client.children(parents.pop(0))
+            except ProviderNotFoundError:
+                continue  # deleted meanwhile
+            running = [child for child in children if (entry := statuses.get(child.id)) and entry.active]
+            found.extend(running)
+            parents.extend(child.id for child in running)
+        return sorted(found[:MAX_CHILDREN], key=lambda child: child.id)

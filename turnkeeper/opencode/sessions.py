@@ -1,0 +1,101 @@
+"""Opening the provider session of a thread: created once under our own id, or resumed, and marked as ours.
+
+The mark is `metadata.turnkeeper` with thread and namespace. It is what routes an event to its turn without any
+registry, so a session that we resume without it gets it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any, Final
+
+from turnkeeper.errors import ProviderError, ProviderNotFoundError, ProviderRefusedError, RefusedError
+from turnkeeper.observations import (
+    Refused,
+    SessionMissing,
+    SessionOpened,
+    SessionReport,
+    SessionRequest,
+    Unreachable,
+)
+from turnkeeper.opencode.catalogue import Catalogue
+from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.opencode.identifiers import SESSION_PREFIX
+
+METADATA_KEY: Final = "turnkeeper"
+
+
+async def open_session(client: OpenCodeClient, catalogue: Catalogue, request: SessionRequest) -> SessionReport:
+    """Create or resume; see `OpenCodeDriver.open_session`."""
+    try:
+        await catalogue.check(request.directory, request.model, request.agent)
+        _check_form(request.session_id)
+        return await (_resume(client, request) if request.resume else _create(client, request))
+    except (RefusedError, ProviderRefusedError) as error:
+        return Refused(failure=error.failure())
+    except ProviderError as error:
+        return Unreachable(failure=error.failure())
+
+
+async def check_directory(client: OpenCodeClient, session_id: str, directory: str) -> None:
+    """Pass when the session belongs to the directory, or does not exist.
+
+    Raises:
+        RefusedError: it belongs to another one, or its id is none.
+        ProviderError: it could not be read.
+
+    """
+    _check_form(session_id)
+    try:
+        session = await client.session(session_id)
+    except ProviderNotFoundError:
+        return
+    _check_same(session.directory, directory, session_id)
+
+
+async def _create(client: OpenCodeClient, request: SessionRequest) -> SessionReport:
+    # Creating twice under one id gives one session: so a retry after a lost answer, and two workers at once, are safe.
+    _check_same(
+        await client.create_session(request.session_id, request.directory), request.directory, request.session_id
+    )
+    # Without a title of ours, the first prompt costs one more model call, whose stall nobody would see.
+    title = request.title or f"Thread {request.thread_id}"
+    await client.describe_session(request.session_id, title, {METADATA_KEY: _mark(request)})
+    return SessionOpened(session_id=request.session_id, created=True)
+
+
+async def _resume(client: OpenCodeClient, request: SessionRequest) -> SessionReport:
+    try:
+        session = await client.session(request.session_id)
+    except ProviderNotFoundError:
+        return SessionMissing()
+    _check_same(session.directory, request.directory, request.session_id)
+    if session.metadata.get(METADATA_KEY) != _mark(request):
+        # Setting metadata replaces all of it: keep what others wrote there.
+        metadata = {**session.metadata, METADATA_KEY: _mark(request)}
+        await client.describe_session(request.session_id, None, metadata)
+    return SessionOpened(session_id=request.session_id)
+
+
+def _mark(request: SessionRequest) -> dict[str, Any]:
+    return {"thread": request.thread_id, "namespace": request.namespace}
+
+
+def _check_form(session_id: str) -> None:
+    # OpenCode answers a malformed id with 500 (measured on 1.18.33), which would look like trouble that passes.
+    if not session_id.startswith(SESSION_PREFIX):
+        raise RefusedError(
+            f"{session_id[:60]!r} is not the id of an OpenCode session.",
+            next_step=f"OpenCode's begin with {SESSION_PREFIX}.",
+            code="malformed_session",
+        )
+
+
+def _check_same(found: str, wanted: str, session_id: str) -> None:
+    # OpenCode keeps a directory as it was given, and asks for status by the same string: no links are followed here.
+    if posixpath.normpath(found) != posixpath.normpath(wanted):
+        raise RefusedError(
+            f"Session {session_id} belongs to directory {found}, not to {wanted}.",
+            next_step="Start the thread in that directory, or without the session.",
+            code="foreign_directory",
+        )

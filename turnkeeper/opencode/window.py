@@ -1,0 +1,87 @@
+"""The part of a session's message list that one turn needs: the prompt and everything after it.
+
+Measured on 1.18.33: a page holds the *newest* `limit` messages, oldest first; `x-next-cursor` leads to the page before
+it and is absent when there is none; order is by creation time, never by id. A prompt that was posted with a JSON
+schema makes every page that holds it answer 400 for ever, while pages beside it still read.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from turnkeeper.errors import ProviderNotFoundError, ProviderRefusedError
+from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.opencode.wire import Message
+
+FIRST_PAGE: Final = 20
+"""Messages of the first page: most turns have fewer, and each may carry tool output."""
+
+NEXT_PAGE: Final = 100
+"""Messages of a further page: fewer round trips once a turn is known to be long."""
+
+MAX_PAGES: Final = 10
+"""Pages of one look. A turn of more than 900 model calls is then seen by its prompt and its newest messages."""
+
+POISONED_PAGES: Final = (5, 1)
+"""Shorter and shorter pages, to read past a message that cannot be listed."""
+
+_POISONED: Final = f"provider_{HTTPStatus.BAD_REQUEST.value}"
+
+
+async def read_turn(client: OpenCodeClient, session_id: str, message_id: str) -> list[Message]:
+    """The prompt and what follows it, oldest first; empty when the prompt is confirmed not to be there.
+
+    Raises:
+        ProviderNotFoundError: the *session* does not exist.
+        ProviderError: it could not be read.
+
+    """
+    page, cursor = await _newest(client, session_id)
+    read = list(page)
+    if not _holds(read, message_id) and cursor is not None:
+        return await _read_back(client, session_id, message_id, read, cursor)
+    return _from(read, message_id)
+
+
+async def _newest(client: OpenCodeClient, session_id: str) -> tuple[tuple[Message, ...], str | None]:
+    for limit in (FIRST_PAGE, *POISONED_PAGES):
+        try:
+            return await client.messages(session_id, limit)
+        except ProviderRefusedError as error:
+            if error.detail_code != _POISONED or limit == POISONED_PAGES[-1]:
+                raise
+    raise AssertionError("the last page either returns or raises")
+
+
+async def _read_back(
+    client: OpenCodeClient, session_id: str, message_id: str, read: list[Message], cursor: str | None
+) -> list[Message]:
+    """Older pages until the prompt is found; asked for by its id first, so that an absent one costs one call."""
+    try:
+        prompt = await client.message(session_id, message_id)
+    except ProviderNotFoundError:
+        return []
+    for _ in range(MAX_PAGES - 1):
+        if cursor is None or _holds(read, message_id):
+            break
+        try:
+            page, cursor = await client.messages(session_id, NEXT_PAGE, before=cursor)
+        except ProviderRefusedError as error:
+            if error.detail_code != _POISONED:
+                raise
+            break
+        read = [*page, *read]
+    if _holds(read, message_id):
+        return _from(read, message_id)
+    # Too long a turn, a page that cannot be listed, or a prompt stored since the first page was read.
+    return [prompt, *(m for m in read if m.info.time.created >= prompt.info.time.created)]
+
+
+def _holds(messages: list[Message], message_id: str) -> bool:
+    return any(message.info.id == message_id for message in messages)
+
+
+def _from(messages: list[Message], message_id: str) -> list[Message]:
+    start = next((n for n, message in enumerate(messages) if message.info.id == message_id), len(messages))
+    return messages[start:]
