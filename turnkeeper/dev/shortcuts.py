@@ -50,10 +50,8 @@ def hand_over(call: Call) -> Plan | None:
 
 def plain_answer(prompt: str) -> TextStep:
     """Few tokens: every one is an event in OpenCode."""
-    read = _excerpt(prompt, _QUOTE)
-    return TextStep(
-        say=f'scripted model: nobody thought about "{read}"; try "write hello.txt: some text" or "bash: ls".'
-    )
+    said = _excerpt(prompt, _QUOTE)
+    return TextStep(say=f'scripted model: you said "{said}". I only act on "write FILE: TEXT", "bash: CMD" and plans.')
 
 
 def _write(call: Call) -> Plan | None:
