@@ -169,6 +169,24 @@ def stop_failure(stop: Stop) -> Failure | None:
             assert_never(stop.cause)
 
 
+def workflow_lost(started_at: datetime, now: datetime, cause: str) -> Outcome:
+    """The outcome of a turn whose workflow could not give one: terminated by an operator, or failed by our fault."""
+    failure = Failure(
+        code="turn_workflow_lost",
+        fault=Fault.TURNKEEPER,
+        message=f"The turn's workflow did not end by itself ({cause}); the agent may still be at work.",
+        next_step="See the Turn workflow in the Temporal UI, and the provider session.",
+    )
+    return Outcome(
+        state=SETTLEMENTS[Reason.TURNKEEPER_ERROR][0],
+        reason=Reason.TURNKEEPER_ERROR,
+        evidence=Evidence(kind=EvidenceKind.COMMAND, at=now, detail=failure.message),
+        started_at=started_at,
+        completed_at=now,
+        failure=failure,
+    )
+
+
 def _reached(turn: Turn, now: datetime) -> Turn:
     return replace(turn, unreachable_since=None, unreachable=None, retries=0, looked_at=now)
 

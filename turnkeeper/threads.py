@@ -51,8 +51,13 @@ def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
     return None
 
 
-def accept(state: ThreadState, start: StartTurn, limits: TurnLimits, now: datetime) -> Accepted:
-    """Take `start` into the queue, once per idempotency key.
+def knows(state: ThreadState, start: StartTurn) -> bool:
+    """Was this start taken before?"""
+    return _known(state, start.idempotency_key) is not None
+
+
+def accept(state: ThreadState, start: StartTurn, limits: TurnLimits | None, now: datetime) -> Accepted:
+    """Take `start` into the queue with the admitted `limits`, once per idempotency key.
 
     Raises:
         RefusedError: the thread cannot take it (see `refusal`).
@@ -64,7 +69,7 @@ def accept(state: ThreadState, start: StartTurn, limits: TurnLimits, now: dateti
     if (error := refusal(state, start)) is not None:
         raise error
     turn_id = f"t{state.turns_accepted + 1}"
-    queued = QueuedTurn(turn_id=turn_id, start=start, limits=start.limits or limits, accepted_at=now)
+    queued = QueuedTurn(turn_id=turn_id, start=start, limits=limits or TurnLimits(), accepted_at=now)
     accepted = state.model_copy(
         update={
             "turns_accepted": state.turns_accepted + 1,

@@ -1,0 +1,24 @@
+"""`abort`: ask the provider to stop what a session runs."""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from activities.endpoints import Endpoints, as_application_errors, heartbeats
+from turnkeeper.observations import AbortReport, AbortRequest
+
+
+class AbortActivities:
+    """Ask the provider to stop what a session runs."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        """Use the worker's endpoints."""
+        self._endpoints = endpoints
+
+    @activity.defn(name="abort")
+    async def abort(self, request: AbortRequest) -> AbortReport:
+        """Ask the provider to stop what a session runs. Provider trouble is a value, not an error."""
+        with as_application_errors():
+            driver = self._endpoints.driver(request.endpoint)
+        async with heartbeats():
+            return await driver.abort(request)

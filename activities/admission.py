@@ -1,0 +1,59 @@
+"""`admit`: is a start acceptable? Asked at the door, before anything of it exists."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from temporalio import activity
+
+from activities.endpoints import Endpoints, as_application_errors
+from turnkeeper.errors import RefusedError
+from turnkeeper.observations import Admission, AdmitRequest
+from turnkeeper.settings import EndpointSettings
+
+
+class AdmissionActivities:
+    """Checks against configuration, the file system and what the provider offers."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        """Use the worker's endpoints."""
+        self._endpoints = endpoints
+
+    @activity.defn(name="admit")
+    async def admit(self, request: AdmitRequest) -> Admission:
+        """The admission, or a refusal that says what to change. A provider that is away refuses nothing."""
+        with as_application_errors():
+            settings = self._endpoints.settings(request.endpoint)
+            directory = await asyncio.to_thread(admitted_directory, request.directory, settings)
+            await self._endpoints.driver(request.endpoint).check_start(
+                request.model_copy(update={"directory": directory})
+            )
+        return Admission(task_queue=settings.task_queue, directory=directory, limits=request.limits or settings.limits)
+
+
+def admitted_directory(directory: str, settings: EndpointSettings) -> str:
+    """The directory as the provider gets it: absolute, inside a root after links are resolved.
+
+    Raises:
+        RefusedError: not absolute, not a directory, or outside the endpoint's roots.
+
+    """
+    path = Path(directory)
+    if not path.is_absolute():
+        raise RefusedError(f"The directory {directory} is not absolute.", code="bad_directory")
+    if settings.shares_filesystem:
+        path, roots = path.resolve(), [root.resolve() for root in settings.roots]
+        if not path.is_dir():
+            raise RefusedError(f"The directory {directory} does not exist.", code="no_directory")
+    else:
+        path, roots = Path(os.path.normpath(path)), list(settings.roots)
+    if not any(path.is_relative_to(root) for root in roots):
+        allowed = ", ".join(str(root) for root in settings.roots)
+        raise RefusedError(
+            f"The directory {directory} is outside the endpoint's roots.",
+            code="directory_outside_roots",
+            next_step=f"Allowed: {allowed} and what is below.",
+        )
+    return str(path)

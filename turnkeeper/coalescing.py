@@ -1,0 +1,65 @@
+"""Which events go to a turn, and when: decisive ones at once, progress rarely. Pure, with the clock passed in.
+
+A signal costs a turn about four history events, so progress (thousands of tokens) is folded into one event, sent
+after `PROGRESS_FIRST` and then ever more rarely. It only has to keep the stall clock (minutes) and a person's view
+alive. A decisive event takes the waiting progress along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from turnkeeper.observations import ProviderEvent
+from turnkeeper.vocabulary import EventKind
+
+PROGRESS_FIRST: Final = 2.0
+"""Seconds until a turn's first progress is told: long enough that a short turn never pays for it."""
+
+PROGRESS_LAST: Final = 60.0
+"""Seconds between tellings of progress in a long turn: the interval doubles up to this."""
+
+MAX_BATCH: Final = 100
+"""Events of one signal. Temporal buffers at most 100 per workflow task; a payload stays far below its limit."""
+
+_QUIET: Final = frozenset({EventKind.PROGRESS, EventKind.BUSY})
+
+
+@dataclass
+class Mailbox:
+    """What waits to be told to one turn."""
+
+    _urgent: list[ProviderEvent] = field(default_factory=list)
+    _progress: ProviderEvent | None = None
+    _interval: float = PROGRESS_FIRST
+    _progress_due: float = 0.0
+
+    def put(self, event: ProviderEvent, now: float) -> None:
+        """Take an event at `now` (seconds of a monotonic clock)."""
+        if event.kind not in _QUIET:
+            self._urgent.append(event)
+            if event.kind is EventKind.IDLE and not event.child:
+                self._interval = PROGRESS_FIRST  # the next turn of the session starts afresh
+        elif self._progress is None:
+            self._progress, self._progress_due = event, now + self._interval
+        else:
+            update = {"count": self._progress.count + event.count, "id": event.id, "at": event.at}
+            if event.detail:
+                update["detail"] = event.detail
+            self._progress = self._progress.model_copy(update=update)
+
+    def due(self) -> float | None:
+        """When something is to be told: 0 for at once, None for never as things are."""
+        if self._urgent:
+            return 0.0
+        return self._progress_due if self._progress is not None else None
+
+    def take(self) -> tuple[ProviderEvent, ...]:
+        """Everything that waits, oldest first, at most `MAX_BATCH`."""
+        if self._progress is not None:
+            self._interval = min(self._interval * 2, PROGRESS_LAST)
+            progress, self._progress = (self._progress,), None
+        else:
+            progress = ()
+        urgent, self._urgent = self._urgent[: MAX_BATCH - 1], self._urgent[MAX_BATCH - 1 :]
+        return (*progress, *urgent)

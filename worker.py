@@ -1,0 +1,187 @@
+"""The composition root: settings, connection, endpoints, one worker. `python worker.py`.
+
+Exit codes: 0 after a clean shutdown (SIGINT, SIGTERM); 2 on a wrong configuration or an unreachable Temporal, with
+one line that says which setting, what was found and what is allowed; 1 on a fault of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from activities.relay import RelayActivities
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+import activities
+import workflows
+from activities.abort import AbortActivities
+from activities.admission import AdmissionActivities
+from activities.endpoints import Endpoints
+from activities.look import LookActivities
+from activities.session import SessionActivities
+from activities.submit import SubmitActivities
+from turnkeeper.connection import connect
+from turnkeeper.errors import ConfigurationError, TurnkeeperError
+from turnkeeper.messages import EndpointInput, endpoint_workflow_id
+from turnkeeper.search_attributes import ENDPOINT, register_search_attributes
+from turnkeeper.settings import Settings, load_settings
+from workflows.endpoint import EndpointWorkflow
+from workflows.thread import ThreadWorkflow
+from workflows.turn import TurnWorkflow
+
+HEARTBEAT_THROTTLE: Final = timedelta(seconds=1)
+"""Heartbeats reach the server at least this often, and with them come cancellations (0.8 x the timeout otherwise)."""
+
+PASSTHROUGH: Final = ("turnkeeper", "workflows", "pydantic", "pydantic_core", "annotated_types")
+"""Imported once, not again for every workflow: models cost 28 ms of CPU a start (measured). All are pure there."""
+
+READY_LINE: Final = "turnkeeper worker is ready"
+"""Logged once polling: supervisors and tests wait for it."""
+
+log = logging.getLogger("turnkeeper.worker")
+
+
+def refuse_foreign_packages() -> None:
+    """Make sure that `workflows` and `activities` are ours: other distributions own these names on PyPI.
+
+    Raises:
+        ConfigurationError: one of them is not the neighbour of this file.
+
+    """
+    here = Path(__file__).resolve().parent
+    for package in (workflows, activities):
+        origin = Path(package.__file__ or ".").resolve().parent
+        if origin != here / package.__name__:
+            raise ConfigurationError(f"package {package.__name__!r}", "a foreign one", "the one beside worker.py")
+
+
+@asynccontextmanager
+async def running_worker(client: Client, settings: Settings) -> AsyncIterator[Worker]:
+    """A worker that polls while the body runs, with the relays of its endpoints started."""
+    endpoints = Endpoints(settings.endpoints)
+    own_queues = {endpoint.task_queue for endpoint in settings.endpoints.values()} - {settings.worker.task_queue}
+    try:
+        async with AsyncExitStack() as stack:
+            for queue in sorted(own_queues):
+                await stack.enter_async_context(_provider_worker(client, settings, endpoints, queue))
+            worker = await stack.enter_async_context(_main_worker(client, settings, endpoints))
+            if settings.worker.run_relays:
+                await start_relays(client, settings)
+            yield worker
+    finally:
+        await endpoints.close()
+
+
+def _main_worker(client: Client, settings: Settings, endpoints: Endpoints) -> Worker:
+    """Workflows, and the activities of endpoints without a queue of their own."""
+    limits = settings.worker
+    return Worker(
+        client,
+        task_queue=limits.task_queue,
+        workflows=[ThreadWorkflow, TurnWorkflow, EndpointWorkflow],
+        activities=_activities(client, endpoints),
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH)
+        ),
+        max_cached_workflows=limits.max_cached_workflows,
+        max_concurrent_workflow_tasks=limits.max_concurrent_workflow_tasks,
+        max_concurrent_activities=limits.max_concurrent_activities,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=limits.sticky_timeout),
+        graceful_shutdown_timeout=timedelta(seconds=limits.graceful_shutdown),
+    )
+
+
+def _provider_worker(client: Client, settings: Settings, endpoints: Endpoints, queue: str) -> Worker:
+    """Activities alone, for endpoints that only some workers can reach."""
+    return Worker(
+        client,
+        task_queue=queue,
+        activities=_activities(client, endpoints),
+        max_concurrent_activities=settings.worker.max_concurrent_activities,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=timedelta(seconds=settings.worker.graceful_shutdown),
+    )
+
+
+def _activities(client: Client, endpoints: Endpoints) -> list[Callable[..., Any]]:
+    return [
+        AdmissionActivities(endpoints).admit,
+        SessionActivities(endpoints).open_session,
+        SubmitActivities(endpoints).submit,
+        LookActivities(endpoints).look,
+        AbortActivities(endpoints).abort,
+        RelayActivities(endpoints, client).relay,
+    ]
+
+
+async def start_relays(client: Client, settings: Settings) -> None:
+    """Make sure that every endpoint has its `Endpoint` workflow. Any number of workers may do this at once."""
+    for name, endpoint in settings.endpoints.items():
+        await client.start_workflow(
+            "Endpoint",
+            EndpointInput(endpoint=name, task_queue=endpoint.task_queue),
+            id=endpoint_workflow_id(name),
+            task_queue=settings.worker.task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(ENDPOINT, name)]),
+            static_summary=f"relay of {name}",
+        )
+
+
+async def run() -> None:
+    """Run until SIGINT or SIGTERM.
+
+    Raises:
+        TurnkeeperError: wrong configuration, or Temporal does not answer.
+
+    """
+    refuse_foreign_packages()
+    settings = load_settings()
+    logging.getLogger().setLevel(settings.worker.log_level)
+    # The SDK's core would print to stdout, and a supervisor that does not drain it would stop the worker.
+    forward = LogForwardingConfig(logger=logging.getLogger("turnkeeper.temporal"))
+    logs = LoggingConfig(filter=TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forward)
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=logs)))
+    client = await connect()
+    await register_search_attributes(client)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running_worker(client, settings):
+        log.info("%s: endpoints %s", READY_LINE, ", ".join(sorted(settings.endpoints)))
+        await stop.wait()
+        log.info("shutting down")
+
+
+def main() -> int:
+    """Run, and turn errors into one line and an exit code."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # httpx logs every request with its address.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        asyncio.run(run())
+    except TurnkeeperError as error:
+        sys.stderr.write(f"turnkeeper worker: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    # Not sys.exit: 4 to 5 % of worker processes die by a signal in interpreter teardown (measured, sdk-python #300).
+    os._exit(code)

@@ -1,0 +1,84 @@
+"""How workflows call activities: names, time limits, and what a call that failed means.
+
+No activity is retried by Temporal: each reports what happened as a value, and the core decides what to do about it.
+What is caught here is only what an activity cannot report itself, because its worker died or nobody took the task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's own
+
+with workflow.unsafe.imports_passed_through():
+    from turnkeeper.observations import (
+        AbortReport,
+        Failure,
+        NotSent,
+        Observation,
+        PerhapsSent,
+        SessionReport,
+        SubmitReport,
+        Unreachable,
+    )
+    from turnkeeper.vocabulary import Fault
+
+ONCE: Final = RetryPolicy(maximum_attempts=1)
+
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=4)
+"""A worker that died is noticed this long after its last heartbeat; activities beat every second."""
+
+PICKUP_TIMEOUT: Final = timedelta(seconds=30)
+"""A task that no worker of the endpoint takes for so long: as good as an endpoint that does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kind of activity. `limit` only ends lost runs: activities bound themselves more tightly."""
+
+    name: str
+    result_type: Any
+    limit: timedelta
+
+
+OPEN_SESSION: Final = Call("open_session", SessionReport, timedelta(seconds=20))
+SUBMIT: Final = Call("submit", SubmitReport, timedelta(seconds=15))
+LOOK: Final = Call("look", Observation, timedelta(seconds=12))
+ABORT: Final = Call("abort", AbortReport, timedelta(seconds=8))
+
+
+def no_answer(error: ActivityError) -> Failure:
+    """What to say of a call that ended without a report."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return Failure(
+            code=cause.type or "activity_failed",
+            fault=Fault.OPERATOR,
+            message=cause.message,
+            retryable=True,
+            next_step="Check the worker's log and its endpoints.",
+        )
+    return Failure(
+        code="worker_lost",
+        fault=Fault.OPERATOR,
+        message="The worker that made the call died, or no worker took it.",
+        retryable=True,
+        next_step="Check that a worker runs for the endpoint's task queue.",
+    )
+
+
+def unanswered_submit(error: ActivityError) -> SubmitReport:
+    """Nobody took the task: certainly not sent. Anything else: perhaps sent."""
+    cause = error.cause
+    if isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START:
+        return NotSent(failure=no_answer(error))
+    return PerhapsSent(detail=no_answer(error).message)
+
+
+def unreachable(error: ActivityError) -> Unreachable:
+    """A call that was not answered, as an observation."""
+    return Unreachable(failure=no_answer(error))

@@ -1,0 +1,55 @@
+"""The live text that the Temporal UI shows of a turn and a thread."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from turnkeeper.messages import ThreadSnapshot, TurnSnapshot
+
+
+def describe_turn(turn: TurnSnapshot) -> str:
+    """Markdown: what the turn does, since when, and what comes next. Holds no text of the conversation."""
+    rows = [
+        ("state", f"**{turn.state}**"),
+        ("doing", turn.doing),
+        ("started", f"{turn.started_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("last progress", f"{turn.last_progress_at:%H:%M:%S} UTC"),
+        ("deadline", f"{turn.deadline_at:%Y-%m-%d %H:%M} UTC"),
+        ("looks, events", f"{turn.looks}, {turn.events_seen}"),
+    ]
+    if turn.next_check_at is not None:
+        rows.append(("next check", f"{turn.next_check_at:%H:%M:%S} UTC"))
+    if turn.stop_requested_at is not None:
+        rows.append(("stop asked", f"{turn.stop_requested_at:%H:%M:%S} UTC"))
+    rows += [(f"open {request.kind}", request.title) for request in turn.open_requests]
+    if (outcome := turn.outcome) is not None:
+        rows += [
+            ("reason", f"**{outcome.reason}**"),
+            ("evidence", f"{outcome.evidence.kind}: {outcome.evidence.detail}"),
+        ]
+        if outcome.failure is not None:
+            rows.append(("what to do", f"{outcome.failure.message} {outcome.failure.next_step}"))
+    return _table(rows)
+
+
+def describe_thread(thread: ThreadSnapshot) -> str:
+    """Markdown: what runs, what waits, what went wrong last."""
+    active = thread.active
+    rows = [
+        ("session", f"**{thread.status}**"),
+        ("endpoint", thread.endpoint),
+        ("directory", thread.directory),
+        ("active turn", f"{active.turn_id}: {active.prompt_start}" if active else "none"),
+        ("waiting", str(len(thread.queued))),
+    ]
+    if thread.last_error is not None:
+        rows.append(("last error", thread.last_error))
+    rows += [(f"turn {turn.turn_id}", f"{turn.state}, {turn.reason}") for turn in reversed(thread.recent)]
+    return _table(rows)
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    # A pipe or a line break in a provider's text would break the table.
+    lines = [f"| {name} | {' '.join(value.split()).replace('|', chr(0x2758))} |" for name, value in rows]
+    return "\n".join(["| | |", "|---|---|", *lines])

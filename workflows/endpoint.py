@@ -1,0 +1,80 @@
+"""`Endpoint`: keeps an endpoint's relay alive and shows its health. Single-flight by its workflow id."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from turnkeeper.messages import EndpointInput, EndpointSnapshot
+    from turnkeeper.observations import RelayRequest, RelayStatus
+
+RELAY_LIMIT: Final = timedelta(days=1)
+"""Longest run of one relay attempt; a fresh one a day bounds whatever a process gathers."""
+
+RELAY_HEARTBEAT: Final = timedelta(seconds=5)
+"""A killed relay is replaced after this long; turns that end meanwhile are found when the next one attaches."""
+
+RELAY_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=5)
+)
+
+RUNS_PER_HISTORY: Final = 30
+"""Relay runs before the workflow continues as new: a month, at a few dozen events a run."""
+
+
+@workflow.defn(name="Endpoint")
+class EndpointWorkflow:
+    """Runs for ever: one long activity at a time."""
+
+    @workflow.init
+    def __init__(self, endpoint: EndpointInput) -> None:
+        """Take over the last known state of the relay."""
+        self._input = endpoint
+        self._relay = endpoint.relay_status
+        self._since = workflow.now()
+
+    @workflow.run
+    async def run(self, endpoint: EndpointInput) -> None:
+        """Run the relay, again and again."""
+        request = RelayRequest(endpoint=endpoint.endpoint, namespace=workflow.info().namespace)
+        for _ in range(RUNS_PER_HISTORY):
+            try:
+                await workflow.execute_activity(
+                    "relay",
+                    request,
+                    task_queue=endpoint.task_queue,
+                    start_to_close_timeout=RELAY_LIMIT,
+                    heartbeat_timeout=RELAY_HEARTBEAT,
+                    retry_policy=RELAY_RETRY,
+                    summary="read the event stream",
+                )
+            except ActivityError as error:
+                workflow.logger.warning("relay ended", extra={"cause": type(error.cause).__name__})
+                await workflow.sleep(RELAY_RETRY.initial_interval, summary="before the next relay")
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(endpoint.model_copy(update={"relay_status": self._relay}))
+
+    @workflow.signal(description="The relay attached to the event stream or lost it.")
+    def relay_status(self, status: RelayStatus) -> None:
+        """Keep the newest; a relay that was replaced may still say something late."""
+        if self._relay is None or status.at >= self._relay.at:
+            self._relay = status
+            self._show()
+
+    @workflow.query(description="Health of the endpoint's event stream.")
+    def snapshot(self) -> EndpointSnapshot:
+        """What is known of the relay."""
+        return EndpointSnapshot(endpoint=self._input.endpoint, relay=self._relay, since=self._since)
+
+    def _show(self) -> None:
+        relay = self._relay
+        if relay is None:
+            return
+        health = "attached" if relay.attached else "**not attached**: turns settle by looking, later"
+        failure = f"\n\n{relay.failure.message} {relay.failure.next_step}" if relay.failure else ""
+        workflow.set_current_details(f"{health}, since {relay.at:%Y-%m-%d %H:%M:%S} UTC. {relay.version}{failure}")

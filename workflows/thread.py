@@ -1,0 +1,290 @@
+"""`Thread`: a durable conversation. Takes prompts, runs one turn at a time, remembers how they ended."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
+
+with workflow.unsafe.imports_passed_through():
+    from turnkeeper import threads
+    from turnkeeper.errors import RefusedError, bounded
+    from turnkeeper.failures import to_application_error
+    from turnkeeper.messages import (
+        Interrupt,
+        InterruptResult,
+        Outcome,
+        QueuedTurn,
+        StartTurn,
+        StartTurnResult,
+        ThreadInput,
+        ThreadSnapshot,
+        ThreadState,
+        TurnInput,
+        TurnResult,
+        turn_workflow_id,
+    )
+    from turnkeeper.observations import Admission, AdmitRequest
+    from turnkeeper.readings import workflow_lost
+    from turnkeeper.search_attributes import ENDPOINT, STATE, THREAD
+    from turnkeeper.vocabulary import TurnState
+    from workflows import calls
+    from workflows.details import describe_thread
+
+ADMIT_LIMIT: Final = timedelta(seconds=20)
+"""Longest check of a start; it bounds its own calls to the provider more tightly."""
+
+PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
+"""Between tries to start a turn while a run of an earlier thread of this id still winds down."""
+
+
+@workflow.defn(name="Thread")
+class ThreadWorkflow:
+    """Continues as new between turns only: a child's result goes to the run that started it."""
+
+    @workflow.init
+    def __init__(self, thread: ThreadInput) -> None:
+        """Take over what an earlier run of this thread carried."""
+        self._input = thread
+        self._state = thread.carried or ThreadState()
+        self._turn: workflow.ChildWorkflowHandle[object, TurnResult] | None = None
+        self._last: tuple[str, Outcome] | None = None
+        self._stop_early: Interrupt | None = None
+        self._admitting = 0
+        self._refused = False
+        self._continuing = False
+
+    @workflow.run
+    async def run(self, thread: ThreadInput) -> ThreadSnapshot:
+        """Run what waits, one turn at a time, for ever; a thread whose first start was refused ends at once."""
+        while True:
+            self._show()
+            await workflow.wait_condition(lambda: bool(self._state.queue) or self._born_dead() or self._full())
+            begun = threads.begin_next(self._state, workflow.now())
+            if begun is not None:
+                self._state, queued = begun
+                await self._run_turn(queued)
+            elif self._born_dead():
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                if self._born_dead():
+                    return self.snapshot()
+            if self._full():
+                await self._continue_as_new(thread)
+
+    # Messages.
+
+    @workflow.update(description="Give the thread a prompt.")
+    async def start_turn(self, start: StartTurn) -> StartTurnResult:
+        """Admit, queue, and answer once the turn runs or is known to wait."""
+        accepted = await self._accept(start)
+
+        def settled_in_place() -> bool:
+            turn = threads.describe(self._state, accepted.turn_id)
+            waits = self._state.active is not None and self._state.active.turn_id != accepted.turn_id
+            return turn is None or turn.run_id is not None or waits or self._continuing
+
+        await workflow.wait_condition(settled_in_place)
+        return threads.start_result(self._state, self._input.thread_id, accepted)
+
+    @start_turn.validator
+    def _check_start(self, start: StartTurn) -> None:
+        error = self._mismatch(start) or threads.refusal(self._state, start)
+        if error is not None:
+            raise to_application_error(error)
+
+    @workflow.signal(description="The twin of `start_turn` for when no worker is up: kept, and done when one is.")
+    async def request_turn(self, start: StartTurn) -> None:
+        """Like `start_turn`; what is refused shows as the thread's last error."""
+        try:
+            if (error := self._mismatch(start)) is not None:
+                raise to_application_error(error)
+            await self._accept(start)
+        except ApplicationError as error:
+            self._state = self._state.model_copy(update={"last_error": bounded(error.message)})
+
+    @workflow.update(description="Stop the running turn; answers when that is confirmed or declared unconfirmed.")
+    async def interrupt(self, command: Interrupt) -> InterruptResult:
+        """Stop the active turn, even one that is only starting. Nothing running is a success, and says so."""
+        active = self._state.active
+        if active is None:
+            return InterruptResult(turn_id=None, was_running=False)
+        turn_id = active.turn_id
+        await self._stop(command)
+        await workflow.wait_condition(lambda: self._state.active is None or self._state.active.turn_id != turn_id)
+        last = self._last
+        outcome = last[1] if last is not None and last[0] == turn_id else None
+        return InterruptResult(turn_id=turn_id, was_running=True, outcome=outcome)
+
+    @interrupt.validator
+    def _check_interrupt(self, command: Interrupt) -> None:
+        active = self._state.active
+        if command.turn_id is not None and (active is None or active.turn_id != command.turn_id):
+            running = f"that is {active.turn_id}" if active else "none is"
+            message = f"Turn {command.turn_id} is not the running one; {running}."
+            raise to_application_error(RefusedError(message, code="not_running"))
+
+    @workflow.signal(description="The twin of `interrupt` for when no worker is up.")
+    async def request_interrupt(self, command: Interrupt) -> None:
+        """Stop the active turn, if it is the one that was meant."""
+        active = self._state.active
+        if active is not None and command.turn_id in {None, active.turn_id}:
+            await self._stop(command)
+
+    @workflow.query(description="Status, active, waiting and latest turns.")
+    def snapshot(self) -> ThreadSnapshot:
+        """What a person sees of the thread."""
+        return ThreadSnapshot(
+            thread_id=self._input.thread_id,
+            endpoint=self._input.endpoint,
+            directory=self._state.directory or self._input.directory,
+            status=self._state.status,
+            session_id=self._state.session_id,
+            active=self._state.active,
+            queued=tuple(threads.record(queued) for queued in self._state.queue),
+            recent=self._state.recent,
+            last_error=self._state.last_error,
+        )
+
+    # Starting.
+
+    async def _accept(self, start: StartTurn) -> threads.Accepted:
+        try:
+            admission = await self._admit(start) if not threads.knows(self._state, start) else None
+            limits = admission.limits if admission is not None else start.limits
+            accepted = threads.accept(self._state, start, limits, workflow.now())
+        except RefusedError as error:
+            self._refused = True
+            raise to_application_error(error) from error
+        self._state = accepted.state
+        if admission is not None:
+            update = {"directory": admission.directory, "task_queue": admission.task_queue}
+            self._state = self._state.model_copy(update=update)
+        return accepted
+
+    async def _admit(self, start: StartTurn) -> Admission:
+        """Ask a worker whether the start is acceptable, before anything of it exists.
+
+        A local activity: configuration and cached answers, so it costs one marker of history.
+        """
+        request = AdmitRequest(
+            endpoint=self._input.endpoint,
+            directory=self._state.directory or self._input.directory,
+            session_id=self._state.session_id,
+            model=start.model,
+            agent=start.agent,
+            limits=start.limits,
+        )
+        self._admitting += 1
+        try:
+            admission: Admission = await workflow.execute_local_activity(
+                "admit",
+                request,
+                result_type=Admission,
+                start_to_close_timeout=ADMIT_LIMIT,
+                retry_policy=calls.ONCE,
+            )
+        except ActivityError as error:
+            self._refused = True
+            if isinstance(error.cause, ApplicationError):
+                raise error.cause from error
+            raise
+        finally:
+            self._admitting -= 1
+        return admission
+
+    def _mismatch(self, start: StartTurn) -> RefusedError | None:
+        if start.endpoint is not None and start.endpoint != self._input.endpoint:
+            message = f"The thread belongs to endpoint {self._input.endpoint}, not {start.endpoint}."
+            return RefusedError(message, code="wrong_endpoint", next_step="Use another thread.")
+        known = {self._input.directory, self._state.directory}
+        if start.directory is not None and start.directory not in known:
+            message = f"The thread works in {self._input.directory}, not {start.directory}."
+            return RefusedError(message, code="wrong_directory", next_step="Use another thread.")
+        return None
+
+    # Running.
+
+    async def _run_turn(self, queued: QueuedTurn) -> None:
+        try:
+            self._turn = await self._start_child(queued)
+            self._state = threads.started(self._state, self._turn.first_execution_run_id or "")
+            self._show()
+            if self._stop_early is not None:
+                await self._turn.signal("interrupt", self._stop_early)
+            result = await self._turn
+            outcome, session_id = result.outcome, result.session_id
+        except ChildWorkflowError as error:
+            # Terminated by an operator, or failed by a fault of ours: the turn itself could not say how it ended.
+            outcome = workflow_lost(_started_at(self._state), workflow.now(), type(error.cause).__name__)
+            session_id = self._state.session_id
+        self._turn, self._stop_early = None, None
+        self._last = (queued.turn_id, outcome)
+        self._state = threads.settled(self._state, outcome, session_id)
+
+    async def _start_child(self, queued: QueuedTurn) -> workflow.ChildWorkflowHandle[object, TurnResult]:
+        turn = TurnInput(
+            thread_id=self._input.thread_id,
+            turn_id=queued.turn_id,
+            endpoint=self._input.endpoint,
+            task_queue=self._state.task_queue or workflow.info().task_queue,
+            directory=self._state.directory or self._input.directory,
+            session_id=self._state.session_id,
+            prompt=queued.start.prompt,
+            model=queued.start.model,
+            agent=queued.start.agent,
+            limits=queued.limits,
+        )
+        attributes = TypedSearchAttributes(
+            [
+                SearchAttributePair(THREAD, turn.thread_id),
+                SearchAttributePair(ENDPOINT, turn.endpoint),
+                SearchAttributePair(STATE, TurnState.RUNNING.value),
+            ]
+        )
+        while True:
+            try:
+                return await workflow.start_child_workflow(
+                    "Turn",
+                    turn,
+                    id=turn_workflow_id(turn.thread_id),
+                    result_type=TurnResult,
+                    # A closed thread stops its turn, and the turn tells the provider; it is not simply cut off.
+                    parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+                    search_attributes=attributes,
+                    static_summary=bounded(turn.prompt, threads.PROMPT_START_CHARACTERS),
+                )
+            except WorkflowAlreadyStartedError:
+                await workflow.sleep(PREDECESSOR_PAUSE, summary="an earlier turn of this thread id winds down")
+
+    async def _stop(self, command: Interrupt) -> None:
+        if self._turn is None:
+            self._stop_early = command  # sent as soon as there is a turn to send it to
+        else:
+            await self._turn.signal("interrupt", command)
+
+    # Ending a run.
+
+    def _born_dead(self) -> bool:
+        """Nothing was ever accepted and the first start was refused: leave no empty thread behind."""
+        return self._refused and not self._state.turns_accepted and not self._admitting
+
+    def _full(self) -> bool:
+        info = workflow.info()
+        long = info.get_current_history_length() >= self._input.continue_after_events
+        return (long or info.is_continue_as_new_suggested()) and self._state.active is None
+
+    async def _continue_as_new(self, thread: ThreadInput) -> None:
+        self._continuing = True
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(thread.model_copy(update={"carried": self._state}))
+
+    def _show(self) -> None:
+        workflow.set_current_details(describe_thread(self.snapshot()))
+
+
+def _started_at(state: ThreadState) -> datetime:
+    active = state.active
+    return active.started_at if active is not None and active.started_at is not None else workflow.now()

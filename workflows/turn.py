@@ -1,0 +1,319 @@
+"""`Turn`: one user message and all the agent work that follows from it. Performs what the core decides."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from turnkeeper.errors import RefusedError
+    from turnkeeper.failures import to_application_error
+    from turnkeeper.lifecycle import begin, deadline_of, decide, learn, state_of
+    from turnkeeper.messages import Interrupt, InterruptResult, TurnInput, TurnResult, TurnSnapshot
+    from turnkeeper.observations import (
+        AbortReport,
+        AbortRequest,
+        LookRequest,
+        PromptRequest,
+        ProviderEvents,
+        SessionMissing,
+        SessionRequest,
+        Usage,
+    )
+    from turnkeeper.opencode.identifiers import message_id, session_id
+    from turnkeeper.search_attributes import REASON, SESSION, STATE
+    from turnkeeper.turn import (
+        Abort,
+        AbortReported,
+        Decision,
+        EventsArrived,
+        Fact,
+        GiveUp,
+        Look,
+        LookStarted,
+        Observed,
+        OpenSession,
+        SessionReported,
+        Settle,
+        Settled,
+        StopAsked,
+        StopCause,
+        Submit,
+        SubmitReported,
+        SubmitStarted,
+        Wait,
+    )
+    from turnkeeper.vocabulary import TurnState
+    from workflows import calls
+    from workflows.details import describe_turn
+
+
+@workflow.defn(name="Turn")
+class TurnWorkflow:
+    """Each turn of a thread is a run of the same workflow id, so Temporal itself allows one at a time."""
+
+    @workflow.init
+    def __init__(self, turn: TurnInput) -> None:
+        """Mint the client message id, once: it is in history, so whatever is retried sends the same one."""
+        self._input = turn
+        self._turn = begin(turn.limits, workflow.now(), resume=turn.session_id is not None)
+        self._session_id = turn.session_id or self._mint_session_id()
+        self._message_id = message_id(int(workflow.time() * 1000), workflow.random())
+        self._decision: Decision | None = None
+        self._shown_state: TurnState | None = None
+
+    @workflow.run
+    async def run(self, turn: TurnInput) -> TurnResult:
+        """Decide and perform until the turn is settled."""
+        while self._turn.outcome is None:
+            try:
+                await self._perform(decide(self._turn, workflow.now()))
+            except asyncio.CancelledError:
+                # Cancelling the workflow is a stop like any other: the provider has to be told.
+                self._learn(StopAsked(StopCause.ASKED, "the workflow was cancelled"))
+        self._show()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return TurnResult(
+            thread_id=turn.thread_id,
+            turn_id=turn.turn_id,
+            session_id=self._session_id if self._turn.session_open else turn.session_id,
+            client_message_id=self._message_id,
+            context_lost=self._turn.context_lost,
+            outcome=self._turn.outcome,
+        )
+
+    # Messages.
+
+    @workflow.signal(description="Events of the provider, in canonical form. They make the turn look, never settle it.")
+    def provider_events(self, batch: ProviderEvents) -> None:
+        """Wake the turn."""
+        self._learn(EventsArrived(batch.events))
+
+    @workflow.signal(description='Stop the turn. Plain JSON: {"why": "..."}')
+    def interrupt(self, command: Interrupt) -> None:
+        """Stop the turn, if it is the one that was meant."""
+        if command.turn_id in {None, self._input.turn_id}:
+            self._learn(StopAsked(StopCause.ASKED, command.why))
+
+    @workflow.update(description="Stop the turn and answer when that is confirmed or declared unconfirmed.")
+    async def interrupt_and_wait(self, command: Interrupt) -> InterruptResult:
+        """Stop the turn; joins a stop in progress."""
+        self._learn(StopAsked(StopCause.ASKED, command.why))
+        await workflow.wait_condition(lambda: self._turn.outcome is not None)
+        return InterruptResult(turn_id=self._input.turn_id, was_running=True, outcome=self._turn.outcome)
+
+    @interrupt_and_wait.validator
+    def _check_interrupt(self, command: Interrupt) -> None:
+        if command.turn_id not in {None, self._input.turn_id}:
+            message = f"Turn {command.turn_id} is not the running one; that is {self._input.turn_id}."
+            raise to_application_error(RefusedError(message, code="not_running"))
+
+    @workflow.query(description="What the turn does right now.")
+    def snapshot(self) -> TurnSnapshot:
+        """Everything a person may want to see, the prompt excepted."""
+        turn, seen, wait = self._turn, self._turn.seen, self._decision
+        return TurnSnapshot(
+            thread_id=self._input.thread_id,
+            turn_id=self._input.turn_id,
+            state=state_of(turn),
+            session_id=self._session_id if turn.session_open else None,
+            client_message_id=self._message_id,
+            delivery=turn.delivery,
+            doing=_doing(wait),
+            started_at=turn.started_at,
+            last_progress_at=turn.progress_at,
+            next_check_at=wait.until if isinstance(wait, Wait) else None,
+            deadline_at=deadline_of(turn),
+            stop_requested_at=turn.stop.asked_at if turn.stop else None,
+            looks=turn.looks,
+            events_seen=turn.events_seen,
+            open_requests=seen.open_requests if seen else (),
+            tools=seen.tools if seen else (),
+            tool_calls=seen.tool_calls if seen else 0,
+            usage=seen.usage if seen else Usage(),
+            text=seen.text if seen else "",
+            outcome=turn.outcome,
+        )
+
+    # Performing decisions.
+
+    async def _perform(self, decision: Decision) -> None:
+        self._decision = decision
+        self._show()
+        match decision:
+            case OpenSession(resume=resume):
+                await self._open_session(resume=resume)
+            case Submit():
+                await self._submit()
+            case Look():
+                await self._look()
+            case Abort():
+                await self._abort()
+            case GiveUp(cause, why):
+                self._learn(StopAsked(cause, why))
+            case Wait():
+                await self._wait(decision)
+            case Settle(outcome):
+                self._learn(Settled(outcome))
+
+    def _learn(self, fact: Fact) -> None:
+        self._turn = learn(self._turn, fact, workflow.now())
+
+    async def _wait(self, wait: Wait) -> None:
+        """Until `wait` is over or something was learnt that makes another decision due.
+
+        The timer is lazy: what only moves a deadline further away costs no history.
+        """
+
+        def due() -> bool:
+            decision = decide(self._turn, workflow.now())
+            return not isinstance(decision, Wait) or decision.until < wait.until
+
+        timeout = wait.until - workflow.now()
+        with suppress(TimeoutError):
+            await workflow.wait_condition(due, timeout=timeout, timeout_summary=f"waits for {wait.reason}"[:200])
+
+    async def _open_session(self, *, resume: bool) -> None:
+        request = SessionRequest(
+            endpoint=self._input.endpoint,
+            thread_id=self._input.thread_id,
+            namespace=workflow.info().namespace,
+            directory=self._input.directory,
+            session_id=self._session_id,
+            resume=resume,
+            title=self._input.thread_id,
+            model=self._input.model,
+            agent=self._input.agent,
+        )
+        call = self._start(calls.OPEN_SESSION, request, "open the provider session")
+        if not await self._finished(call):
+            return
+        try:
+            report = call.result()
+            if isinstance(report, SessionMissing):
+                # Once, not at each attempt to create: a created session whose answer was lost is found again.
+                self._session_id = self._mint_session_id()
+            self._learn(SessionReported(report))
+        except ActivityError as error:
+            self._learn(SessionReported(calls.unreachable(error)))
+
+    async def _submit(self) -> None:
+        request = PromptRequest(
+            endpoint=self._input.endpoint,
+            directory=self._input.directory,
+            session_id=self._session_id,
+            message_id=self._message_id,
+            prompt=self._input.prompt,
+            model=self._input.model,
+            agent=self._input.agent,
+        )
+        self._learn(SubmitStarted())
+        call = self._start(calls.SUBMIT, request, "deliver the prompt")
+        # Not abandoned by a stop: while its report is due the prompt may still leave.
+        reporting = asyncio.create_task(self._report_submit(call))
+        await workflow.wait_condition(lambda: reporting.done() or self._turn.stop is not None)
+
+    async def _report_submit(self, call: workflow.ActivityHandle[Any]) -> None:
+        try:
+            self._learn(SubmitReported(await call))
+        except ActivityError as error:
+            self._learn(SubmitReported(calls.unanswered_submit(error)))
+
+    async def _look(self) -> None:
+        request = LookRequest(
+            endpoint=self._input.endpoint,
+            directory=self._input.directory,
+            session_id=self._session_id,
+            message_id=self._message_id,
+            text_limit=self._input.limits.text_limit,
+        )
+        self._learn(LookStarted())
+        call = self._start(calls.LOOK, request, f"look ({self._turn.looking})")
+        if not await self._finished(call):
+            return
+        try:
+            self._learn(Observed(call.result()))
+        except ActivityError as error:
+            self._learn(Observed(calls.unreachable(error)))
+
+    async def _abort(self) -> None:
+        request = AbortRequest(
+            endpoint=self._input.endpoint, directory=self._input.directory, session_id=self._session_id
+        )
+        call = self._start(calls.ABORT, request, "abort")
+        if not await self._finished(call):
+            return
+        try:
+            self._learn(AbortReported(call.result()))
+        except ActivityError as error:
+            self._learn(AbortReported(AbortReport(sent=False, failure=calls.no_answer(error))))
+
+    def _start(self, call: calls.Call, request: object, summary: str) -> workflow.ActivityHandle[Any]:
+        return workflow.start_activity(
+            call.name,
+            request,
+            task_queue=self._input.task_queue,
+            result_type=call.result_type,
+            start_to_close_timeout=call.limit,
+            schedule_to_start_timeout=calls.PICKUP_TIMEOUT,
+            heartbeat_timeout=calls.HEARTBEAT_TIMEOUT,
+            retry_policy=calls.ONCE,
+            summary=summary,
+        )
+
+    async def _finished(self, call: workflow.ActivityHandle[Any]) -> bool:
+        """Whether `call` ended before a stop made it pointless or used up its grace; it is cancelled if not."""
+        stop = self._turn.stop
+        if stop is None:
+            await workflow.wait_condition(lambda: call.done() or self._turn.stop is not None)
+        else:
+            left = stop.asked_at + self._input.limits.interrupt_grace - workflow.now()
+            with suppress(TimeoutError):
+                await workflow.wait_condition(call.done, timeout=max(left, timedelta(0)), timeout_summary="grace")
+        if not call.done():
+            call.cancel()
+            return False
+        return True
+
+    # Showing.
+
+    def _show(self) -> None:
+        snapshot = self.snapshot()
+        workflow.set_current_details(describe_turn(snapshot))
+        if snapshot.state is self._shown_state:
+            return
+        updates = [STATE.value_set(snapshot.state)]
+        if snapshot.outcome is not None:
+            updates.append(REASON.value_set(snapshot.outcome.reason))
+            updates.append(SESSION.value_set(self._session_id))
+        # The state that a turn starts with is set by its thread: no event is spent on it here.
+        if self._shown_state is not None or snapshot.state is not TurnState.RUNNING:
+            workflow.upsert_search_attributes(updates)
+        self._shown_state = snapshot.state
+
+    @staticmethod
+    def _mint_session_id() -> str:
+        return session_id(int(workflow.time() * 1000), workflow.random())
+
+
+def _doing(decision: Decision | None) -> str:
+    match decision:
+        case Wait(reason=reason):
+            return f"waits for {reason}"
+        case OpenSession():
+            return "opens the provider session"
+        case Submit():
+            return "delivers the prompt"
+        case Look(wake=wake):
+            return f"looks at the provider ({wake})"
+        case Abort():
+            return "asks the provider to abort"
+        case GiveUp() | None:
+            return "decides"
+        case Settle():
+            return "is over"
