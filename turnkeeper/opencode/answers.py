@@ -42,7 +42,7 @@ class AnswerTooBigError(httpx.TransportError):
 def explain(what: str, endpoint: str, error: Exception) -> ProviderError:
     """The meaning of a failed call named `what`. The result holds nothing of `error` but words of our own."""
     if isinstance(error, opencode_ai.APIStatusError):
-        return _of_status(what, endpoint, error)
+        return explain_status(what, endpoint, error.status_code, error.body)
     cause = error.__cause__ if isinstance(error, opencode_ai.APIConnectionError) else error
     match cause:
         case AnswerTooBigError(limit=limit):
@@ -76,9 +76,9 @@ def wrong_shape(what: str, error: ValidationError) -> ProviderContractError:
     return ProviderContractError(f"{what}: the answer is not what OpenCode 1.18 sends ({wrong}).")
 
 
-def _of_status(what: str, endpoint: str, error: opencode_ai.APIStatusError) -> ProviderError:
-    status = error.status_code
-    said = _said(error.body)
+def explain_status(what: str, endpoint: str, status: int, body: object = None) -> ProviderError:
+    """The meaning of an answer that is no success. `body` is the decoded JSON, if it was any."""
+    said = _said(body)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return ProviderRefusedError(
             f"{what}: endpoint {endpoint} does not accept our credentials ({status}).",
@@ -86,7 +86,7 @@ def _of_status(what: str, endpoint: str, error: opencode_ai.APIStatusError) -> P
             code="provider_credentials",
         )
     if status == HTTPStatus.NOT_FOUND:
-        if _confirms_absence(error.body):
+        if _confirms_absence(body):
             return ProviderNotFoundError(f"{what}: {said or 'not found'}.")
         return ProviderContractError(
             f"{what}: answered 404, but not as OpenCode does.",

@@ -7,7 +7,6 @@ registry, so a session that we resume without it gets it.
 from __future__ import annotations
 
 import posixpath
-from typing import Any, Final
 
 from turnkeeper.errors import ProviderError, ProviderNotFoundError, ProviderRefusedError, RefusedError
 from turnkeeper.observations import (
@@ -21,8 +20,7 @@ from turnkeeper.observations import (
 from turnkeeper.opencode.catalogue import Catalogue
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.identifiers import SESSION_PREFIX
-
-METADATA_KEY: Final = "turnkeeper"
+from turnkeeper.opencode.marks import METADATA_KEY, mark
 
 
 async def open_session(client: OpenCodeClient, catalogue: Catalogue, request: SessionRequest) -> SessionReport:
@@ -60,7 +58,7 @@ async def _create(client: OpenCodeClient, request: SessionRequest) -> SessionRep
     )
     # Without a title of ours, the first prompt costs one more model call, whose stall nobody would see.
     title = request.title or f"Thread {request.thread_id}"
-    await client.describe_session(request.session_id, title, {METADATA_KEY: _mark(request)})
+    await client.describe_session(request.session_id, title, {METADATA_KEY: mark(request.thread_id, request.namespace)})
     return SessionOpened(session_id=request.session_id, created=True)
 
 
@@ -70,15 +68,12 @@ async def _resume(client: OpenCodeClient, request: SessionRequest) -> SessionRep
     except ProviderNotFoundError:
         return SessionMissing()
     _check_same(session.directory, request.directory, request.session_id)
-    if session.metadata.get(METADATA_KEY) != _mark(request):
+    ours = mark(request.thread_id, request.namespace)
+    if session.metadata.get(METADATA_KEY) != ours:
         # Setting metadata replaces all of it: keep what others wrote there.
-        metadata = {**session.metadata, METADATA_KEY: _mark(request)}
+        metadata = {**session.metadata, METADATA_KEY: ours}
         await client.describe_session(request.session_id, None, metadata)
     return SessionOpened(session_id=request.session_id)
-
-
-def _mark(request: SessionRequest) -> dict[str, Any]:
-    return {"thread": request.thread_id, "namespace": request.namespace}
 
 
 def _check_form(session_id: str) -> None:

@@ -1,0 +1,40 @@
+"""The mark that we leave in a provider session, and what a session says about where its events belong. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from turnkeeper.opencode.wire import Session
+
+METADATA_KEY: Final = "turnkeeper"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """Where a session's events belong: to its thread, or to whatever its parent belongs to."""
+
+    session_id: str
+    parent_id: str | None
+    directory: str
+    thread: str | None
+    namespace: str | None
+
+
+def mark(thread: str, namespace: str) -> dict[str, str]:
+    """The value under `METADATA_KEY`."""
+    return {"thread": thread, "namespace": namespace}
+
+
+def facts_of_session(session: Session) -> SessionFacts:
+    """The facts; a mark that is not of our form counts as none."""
+    found: Any = session.metadata.get(METADATA_KEY)
+    ours = found if isinstance(found, dict) else {}
+    thread, namespace = ours.get("thread"), ours.get("namespace")
+    return SessionFacts(
+        session_id=session.id,
+        parent_id=session.parent_id,
+        directory=session.directory,
+        thread=thread if isinstance(thread, str) else None,
+        namespace=namespace if isinstance(namespace, str) else None,
+    )

@@ -1,0 +1,257 @@
+"""One frame of OpenCode's global event stream -> one canonical event, or nothing. Pure.
+
+Events are hints: they make a turn look, they decide nothing. So a frame that cannot be read is counted and skipped,
+and the price of a frame matters more than its content: a token of streamed text is a frame of 300 bytes, every stored
+change comes twice (the second time as `sync`), and one JavaScript thread behind it sends up to a thousand a second.
+
+The head of a frame (id, type, session) stands in front and in the same order in every recording of 1.18.33, so it is
+read by pattern; the JSON is decoded only where its body is needed, or where the head is not as expected. The pattern
+cannot match inside a string: quotes are escaped there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from turnkeeper.observations import ProviderEvent
+from turnkeeper.opencode.marks import SessionFacts, facts_of_session
+from turnkeeper.opencode.wire import MessageError, Session
+from turnkeeper.opencode.wording import foreign
+from turnkeeper.vocabulary import EventKind
+
+HEAD_BYTES: Final = 16 * 1024
+"""Where the head must be found: a directory of Linux's PATH_MAX, escaped, stands in front of it."""
+
+MAX_UNKNOWN_TYPES: Final = 50
+"""Names of unknown events that are remembered for an operator. OpenCode has about 90 types in all."""
+
+MAX_DETAIL: Final = 300
+"""Characters of an event's detail: it enters histories."""
+
+_HEAD: Final = re.compile(
+    rb'"payload":\{(?:"type":"(sync)"'
+    rb'|"id":"([^"\\]{1,100})","type":"([^"\\]{1,100})"(?:,"properties":\{"sessionID":"([^"\\]{1,200})")?)'
+)
+
+_PROGRESS: Final = frozenset({"message.part.delta", "message.part.updated", "session.compacted"})
+_WITH_BODY: Final = frozenset(
+    {
+        "message.updated",
+        "permission.asked",
+        "permission.replied",
+        "question.asked",
+        "question.rejected",
+        "question.replied",
+        "session.created",
+        "session.deleted",
+        "session.error",
+        "session.status",
+        "session.updated",
+    }
+)
+_SKIPPED: Final = frozenset(
+    {
+        "catalog.updated",
+        "command.executed",
+        "file.edited",
+        "file.watcher.updated",
+        "global.disposed",
+        "installation.update-available",
+        "installation.updated",
+        "integration.updated",
+        "lsp.client.diagnostics",
+        "lsp.updated",
+        "mcp.tools.changed",
+        "message.part.removed",
+        "message.removed",
+        "plugin.added",
+        "project.updated",
+        "pty.created",
+        "pty.deleted",
+        "pty.exited",
+        "pty.updated",
+        "reference.updated",
+        "server.connected",
+        "server.heartbeat",
+        "server.instance.disposed",
+        "session.diff",
+        "todo.updated",
+        "vcs.branch.updated",
+    }
+)
+
+_ERROR: Final = TypeAdapter(MessageError)
+_SESSION: Final = TypeAdapter(Session)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the frames: for metrics, and for an operator who asks why nothing arrives."""
+
+    frames: int = 0
+    translated: int = 0
+    skipped: int = 0  # known and of no use here, `sync` twins included
+    unknown: int = 0  # of a type that this version does not know
+    malformed: int = 0  # not JSON, or not of its type's shape
+    oversized: int = 0  # dropped unread by the frame splitter
+    unknown_types: Counter[str] = field(default_factory=Counter)
+
+
+class Translated(NamedTuple):
+    """What a frame says: an event, facts that route events, or both. A cheap tuple, as one is made for every token."""
+
+    event: ProviderEvent | None = None
+    session: SessionFacts | None = None
+
+
+class _MalformedError(Exception):
+    """The frame is not what its type promises."""
+
+
+def translate(frame: bytes, tally: Tally) -> Translated | None:
+    """Translate the data of one frame. Never raises; None when it says nothing that a turn could use."""
+    tally.frames += 1
+    try:
+        result = _translate(frame, tally)
+    except (ValueError, RecursionError, _MalformedError):  # a ValidationError and a JSON error are ValueErrors
+        tally.malformed += 1
+        return None
+    if result is not None:
+        tally.translated += 1
+    return result
+
+
+def _translate(frame: bytes, tally: Tally) -> Translated | None:
+    head = _HEAD.search(frame, 0, HEAD_BYTES)
+    if head is None:
+        return _translate_payload(_payload(frame), tally)
+    sync, event_id, kind, session = head.groups()
+    if sync is not None:
+        tally.skipped += 1
+        return None
+    name = kind.decode()
+    if name in _PROGRESS and session is not None:
+        return _event(event_id.decode(), EventKind.PROGRESS, session.decode())
+    if name in _WITH_BODY or name in _PROGRESS:
+        return _translate_payload(_payload(frame), tally)
+    _skip(name, tally)
+    return None
+
+
+def _translate_payload(payload: dict[str, Any], tally: Tally) -> Translated | None:
+    name = _text(payload, "type")
+    if name == "sync" or (name not in _WITH_BODY and name not in _PROGRESS):
+        _skip(name, tally)
+        return None
+    properties = payload.get("properties")
+    if not isinstance(properties, dict):
+        raise _MalformedError
+    result = _translate_body(name, _text(payload, "id"), properties)
+    if result is None:
+        tally.skipped += 1
+    return result
+
+
+def _translate_body(name: str, event_id: str, properties: dict[str, Any]) -> Translated | None:
+    match name.partition(".")[0]:
+        case "permission" | "question":
+            return _request_event(name, event_id, properties)
+        case "session" if name != "session.compacted":
+            return _session_event(name, event_id, properties)
+        case _ if name == "message.updated":
+            return _message_event(event_id, properties)
+        case _:
+            return _event(event_id, EventKind.PROGRESS, _text(properties, "sessionID"))
+
+
+def _session_event(name: str, event_id: str, properties: dict[str, Any]) -> Translated | None:
+    match name:
+        case "session.status":
+            return _status_event(event_id, properties)
+        case "session.error":
+            # A failure outside any session (a plugin, say) carries no session and concerns no turn.
+            session_id = properties.get("sessionID")
+            if not isinstance(session_id, str):
+                return None
+            return _event(event_id, EventKind.SESSION_ERROR, session_id, _error_words(properties.get("error")))
+        case _:
+            session = _SESSION.validate_python(properties.get("info"))
+            deleted = name == "session.deleted"
+            event = _event(event_id, EventKind.SESSION_DELETED, session.id).event if deleted else None
+            return Translated(event=event, session=facts_of_session(session))
+
+
+def _status_event(event_id: str, properties: dict[str, Any]) -> Translated | None:
+    status = properties.get("status")
+    if not isinstance(status, dict):
+        raise _MalformedError
+    session_id = _text(properties, "sessionID")
+    match status.get("type"):
+        case "busy":
+            return _event(event_id, EventKind.BUSY, session_id)
+        case "retry":
+            words = f"attempt {status.get('attempt')}: {status.get('message')}"
+            return _event(event_id, EventKind.RETRYING, session_id, words)
+        case "idle":
+            return _event(event_id, EventKind.IDLE, session_id)
+        case _:
+            raise _MalformedError
+
+
+def _message_event(event_id: str, properties: dict[str, Any]) -> Translated | None:
+    info = properties.get("info")
+    if not isinstance(info, dict):
+        raise _MalformedError
+    if info.get("role") != "assistant":
+        return None  # a prompt's summary is still written after the turn is over: no progress
+    return _event(event_id, EventKind.PROGRESS, _text(properties, "sessionID"))
+
+
+def _request_event(name: str, event_id: str, properties: dict[str, Any]) -> Translated | None:
+    session_id = _text(properties, "sessionID")
+    if name.endswith(".asked"):
+        return _event(event_id, EventKind.REQUEST_OPENED, session_id, f"{name} {_text(properties, 'id')}")
+    return _event(event_id, EventKind.REQUEST_CLOSED, session_id, f"{name} {_text(properties, 'requestID')}")
+
+
+def _error_words(error: object) -> str:
+    try:
+        known = _ERROR.validate_python(error)
+    except ValidationError:
+        return "an error of unknown shape"
+    return f"{known.name}: {known.data.message}"
+
+
+def _event(event_id: str, kind: EventKind, session_id: str, detail: str = "") -> Translated:
+    words = foreign(detail, MAX_DETAIL) if detail else ""
+    return Translated(ProviderEvent(id=event_id, kind=kind, session_id=session_id, detail=words))
+
+
+def _skip(name: str, tally: Tally) -> None:
+    if name in _SKIPPED or name in {"sync", "session.idle"}:
+        tally.skipped += 1
+        return
+    tally.unknown += 1
+    if name in tally.unknown_types or len(tally.unknown_types) < MAX_UNKNOWN_TYPES:
+        tally.unknown_types[name] += 1
+
+
+def _payload(frame: bytes) -> dict[str, Any]:
+    envelope = json.loads(frame)
+    payload = envelope.get("payload") if isinstance(envelope, dict) else None
+    if not isinstance(payload, dict):
+        raise _MalformedError
+    return payload
+
+
+def _text(record: dict[str, Any], key: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str) or not value:
+        raise _MalformedError
+    return value
