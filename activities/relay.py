@@ -1,10 +1,227 @@
-"""`relay` (placeholder)."""
+"""`relay`: read an endpoint's event stream and wake the turns that its events are about.
+
+It only wakes. Its death costs time and nothing else, because every turn also looks on its own clock; two relays at
+once are harmless, because an event only makes a turn look. It does no slow work between two reads: OpenCode queues
+without bound for a reader that does not read.
+"""
+
+from __future__ import annotations
+
 import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
 from temporalio import activity
-from turnkeeper.observations import RelayRequest
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RPCError
+
+from activities.endpoints import HEARTBEAT_INTERVAL, Endpoints, as_application_errors
+from activities.routing import Route, Router
+from turnkeeper.coalescing import Mailbox
+from turnkeeper.errors import ProviderError
+from turnkeeper.messages import endpoint_workflow_id, turn_workflow_id
+from turnkeeper.observations import Failure, ProviderEvent, ProviderEvents, RelayRequest, RelayStatus
+from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.opencode.stream import EventStream, open_stream
+from turnkeeper.search_attributes import ENDPOINT
+from turnkeeper.vocabulary import EventKind
+
+RECONNECT_FIRST: Final = 0.2
+"""Seconds before the first new try; doubles up to `RECONNECT_LAST`."""
+
+RECONNECT_LAST: Final = 3.0
+"""Longest pause between tries: a provider that is back is read within this, and its turns look at once."""
+
+ATTACH_SIGNALS_PER_SECOND: Final = 100
+"""Turns told to look after an attach, a second: each look is a few provider calls."""
+
+MAX_SENDING: Final = 50
+"""Signals under way at once."""
+
+MAX_UNROUTED: Final = 1000
+"""Events that wait for their session to be read. More are dropped: their turns look by their own clock."""
+
+HANDOVER_DELAY: Final = timedelta(milliseconds=50)
+"""Until another worker takes the relay over from one that shuts down."""
+
+log = logging.getLogger("turnkeeper.relay")
+
+
 class RelayActivities:
-    def __init__(self, endpoints, client): pass
+    """One relay an endpoint, kept alive by its `Endpoint` workflow."""
+
+    def __init__(self, endpoints: Endpoints, temporal: Client) -> None:
+        """Signal turns through `temporal`."""
+        self._endpoints = endpoints
+        self._temporal = temporal
+
     @activity.defn(name="relay")
     async def relay(self, request: RelayRequest) -> None:
+        """Read until cancelled; hands over at once when the worker shuts down. Heartbeats while its reader lives."""
+        with as_application_errors():
+            client = self._endpoints.client(request.endpoint)
+        relay = _Relay(client, self._temporal, request)
+        reader = asyncio.create_task(relay.read())
+        shutdown = asyncio.create_task(activity.wait_for_worker_shutdown())
+        try:
+            while not reader.done() and not shutdown.done():
+                activity.heartbeat()
+                await asyncio.wait({reader, shutdown}, timeout=HEARTBEAT_INTERVAL, return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                reader.result()  # only ever an error
+        finally:
+            shutdown.cancel()
+            reader.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await reader
+            await relay.close()
+        raise ApplicationError(
+            "the worker shuts down; another one takes the relay over",
+            type="relay_handover",
+            next_retry_delay=HANDOVER_DELAY,
+            category=ApplicationErrorCategory.BENIGN,
+        )
+
+
+class _Relay:
+    def __init__(self, client: OpenCodeClient, temporal: Client, request: RelayRequest) -> None:
+        self._client = client
+        self._temporal = temporal
+        self._request = request
+        self._attempt = activity.info().attempt
+        self._router = Router(client, request.namespace)
+        self._mail: dict[str, Mailbox] = {}
+        self._delivering: dict[str, asyncio.Event] = {}
+        self._unrouted: dict[str, list[ProviderEvent]] = {}
+        self._unrouted_count = 0
+        self._sending = asyncio.Semaphore(MAX_SENDING)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._attached: bool | None = None
+
+    async def read(self) -> None:
+        """Attach, read, attach again, for ever."""
+        pause = RECONNECT_FIRST
         while True:
-            activity.heartbeat(); await asyncio.sleep(1)
+            try:
+                async with open_stream(self._client) as stream:
+                    self._spawn(self._on_attach())
+                    pause = RECONNECT_FIRST
+                    await self._read_stream(stream)
+            except ProviderError as error:
+                self._spawn(self._report(attached=False, failure=error.failure()))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RECONNECT_LAST)
+
+    async def close(self) -> None:
+        """End everything that is still under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _read_stream(self, stream: EventStream) -> None:
+        async for batch in stream:
+            for said in batch:
+                if said.session is not None:
+                    self._router.remember(said.session)
+                if said.event is not None:
+                    self._take(said.event)
+
+    def _take(self, event: ProviderEvent) -> None:
+        if event.session_id in self._unrouted:
+            self._hold(event)  # behind the events that wait already, so that order is kept
+            return
+        route, missing = self._router.known(event.session_id)
+        if route is not None:
+            self._put(route, event)
+        elif missing is not None:
+            self._unrouted[event.session_id] = []
+            self._hold(event)
+            self._spawn(self._route(event.session_id))
+
+    def _hold(self, event: ProviderEvent) -> None:
+        if self._unrouted_count < MAX_UNROUTED:
+            self._unrouted[event.session_id].append(event)
+            self._unrouted_count += 1
+
+    async def _route(self, session_id: str) -> None:
+        route = await self._router.find(session_id)
+        events = self._unrouted.pop(session_id)
+        self._unrouted_count -= len(events)
+        if route is not None:
+            for event in events:
+                self._put(route, event)
+
+    def _put(self, route: Route, event: ProviderEvent) -> None:
+        mailbox = self._mail.setdefault(route.thread_id, Mailbox())
+        mailbox.put(event.model_copy(update={"child": True}) if route.child else event, time.monotonic())
+        nudge = self._delivering.get(route.thread_id)
+        if nudge is None:
+            self._delivering[route.thread_id] = asyncio.Event()
+            self._spawn(self._deliver(route.thread_id, mailbox))
+        elif mailbox.due() == 0:
+            nudge.set()
+
+    async def _deliver(self, thread_id: str, mailbox: Mailbox) -> None:
+        """Tell a turn what waits for it, when it is due, until nothing waits. One at a time a turn: order is kept."""
+        nudge = self._delivering[thread_id]
+        while (due := mailbox.due()) is not None:
+            wait = due - time.monotonic()
+            if wait > 0:
+                nudge.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(nudge.wait(), wait)
+                continue
+            await self._signal_turn(thread_id, mailbox.take())
+        del self._delivering[thread_id]
+        if mailbox.fresh:
+            del self._mail[thread_id]
+
+    async def _signal_turn(self, thread_id: str, events: tuple[ProviderEvent, ...]) -> None:
+        handle = self._temporal.get_workflow_handle(turn_workflow_id(thread_id))
+        async with self._sending:
+            try:
+                await handle.signal("provider_events", ProviderEvents(events=events))
+            except RPCError as error:
+                # No turn runs there, or Temporal is away: either way a turn that runs looks by its own clock.
+                log.debug("events not delivered", extra={"thread_id": thread_id, "status": error.status.name})
+
+    async def _on_attach(self) -> None:
+        """Events before now may be lost: make the endpoint's running turns look."""
+        await self._report(attached=True)
+        query = (
+            f"WorkflowType = 'Turn' AND ExecutionStatus = 'Running' AND {ENDPOINT.name} = '{self._request.endpoint}'"
+        )
+        prefix = turn_workflow_id("")
+        try:
+            async for execution in self._temporal.list_workflows(query):
+                event = ProviderEvent(id=f"attach-{self._attempt}-{execution.run_id}", kind=EventKind.ATTACHED)
+                self._spawn(self._signal_turn(execution.id.removeprefix(prefix), (event,)))
+                await asyncio.sleep(1 / ATTACH_SIGNALS_PER_SECOND)
+        except RPCError as error:
+            log.warning("running turns could not be listed", extra={"status": error.status.name})
+
+    async def _report(self, *, attached: bool, failure: Failure | None = None) -> None:
+        """Tell the `Endpoint` workflow, on changes only."""
+        if attached is self._attached:
+            return
+        self._attached = attached
+        version = ""
+        with suppress(ProviderError):
+            version = await self._client.health() if attached else ""
+        status = RelayStatus(
+            attached=attached, at=datetime.now(UTC), attempt=self._attempt, version=version, failure=failure
+        )
+        log.info("event stream %s", "attached" if attached else "lost", extra={"endpoint": self._request.endpoint})
+        with suppress(RPCError):
+            handle = self._temporal.get_workflow_handle(endpoint_workflow_id(self._request.endpoint))
+            await handle.signal("relay_status", status)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

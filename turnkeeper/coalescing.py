@@ -48,6 +48,11 @@ class Mailbox:
                 update["detail"] = event.detail
             self._progress = self._progress.model_copy(update=update)
 
+    @property
+    def fresh(self) -> bool:
+        """Nothing waits and nothing is remembered: a new mailbox would do as well."""
+        return self.due() is None and self._interval == PROGRESS_FIRST
+
     def due(self) -> float | None:
         """When something is to be told: 0 for at once, None for never as things are."""
         if self._urgent:
@@ -56,10 +61,9 @@ class Mailbox:
 
     def take(self) -> tuple[ProviderEvent, ...]:
         """Everything that waits, oldest first, at most `MAX_BATCH`."""
+        progress: tuple[ProviderEvent, ...] = ()
         if self._progress is not None:
             self._interval = min(self._interval * 2, PROGRESS_LAST)
             progress, self._progress = (self._progress,), None
-        else:
-            progress = ()
         urgent, self._urgent = self._urgent[: MAX_BATCH - 1], self._urgent[MAX_BATCH - 1 :]
         return (*progress, *urgent)

@@ -1,0 +1,73 @@
+"""From a provider session to the thread whose turn its events are about.
+
+No registry: we wrote the thread's id into the session's metadata when we created it, so a route is one cached read,
+and usually none, because OpenCode's own session events carry the metadata. Child sessions follow their parents.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from turnkeeper.errors import ProviderError
+from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.opencode.marks import SessionFacts, facts_of_session
+
+MAX_SESSIONS: Final = 20_000
+"""Sessions remembered, about 500 bytes each. A forgotten one costs one read."""
+
+MAX_DEPTH: Final = 10
+"""Child sessions below child sessions. OpenCode's agents go one or two deep; a loop must end somewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a session's events go."""
+
+    thread_id: str
+    child: bool
+
+
+class Router:
+    """Routes of one endpoint, as far as they are known."""
+
+    def __init__(self, client: OpenCodeClient, namespace: str) -> None:
+        """Route only to threads of `namespace`: several control planes may share a provider."""
+        self._client = client
+        self._namespace = namespace
+        self._sessions: OrderedDict[str, SessionFacts] = OrderedDict()
+
+    def remember(self, facts: SessionFacts) -> None:
+        """Take what an event or a read says about a session."""
+        self._sessions[facts.session_id] = facts
+        self._sessions.move_to_end(facts.session_id)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+
+    def known(self, session_id: str) -> tuple[Route | None, str | None]:
+        """The route as far as it is known, and the session that has to be read to know more (None: nothing)."""
+        current, child = session_id, False
+        for _ in range(MAX_DEPTH):
+            facts = self._sessions.get(current)
+            if facts is None:
+                return None, current
+            if facts.thread is not None:
+                ours = facts.namespace == self._namespace
+                return (Route(facts.thread, child), None) if ours else (None, None)
+            if facts.parent_id is None:
+                return None, None
+            current, child = facts.parent_id, True
+        return None, None
+
+    async def find(self, session_id: str) -> Route | None:
+        """The route, reading what is not known; None for sessions that are not ours or cannot be read."""
+        for _ in range(MAX_DEPTH):
+            route, missing = self.known(session_id)
+            if missing is None:
+                return route
+            try:
+                self.remember(facts_of_session(await self._client.session(missing)))
+            except ProviderError:
+                return None  # the turn looks by its own clock
+        return None
