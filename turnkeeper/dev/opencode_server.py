@@ -81,12 +81,12 @@ class OpenCodeServer:
         self._environment = dict(environment)
         self._environment |= {"OPENCODE_SERVER_USERNAME": self.username, "OPENCODE_SERVER_PASSWORD": self.password}
         self._boot_marker = boot_marker
-        self._directory = directory
-        self._log = log
         self._probe: httpx.AsyncClient | None = None  # one for a whole start: making a client costs 20 ms
         directory.mkdir(parents=True, exist_ok=True)
-        self._command = (str(find_opencode(program)), "serve", "--hostname", LOOPBACK, "--port", str(self.port))
-        self.process = self._new_process()
+        command = (str(find_opencode(program)), "serve", "--hostname", LOOPBACK, "--port", str(self.port))
+        self.process = SupervisedProcess(
+            "OpenCode", command, log=log, ready=self._is_healthy, start_deadline=START_DEADLINE, directory=directory
+        )
 
     @classmethod
     def hermetic(  # noqa: PLR0913 - independent settings, all by keyword
@@ -141,7 +141,8 @@ class OpenCodeServer:
         return httpx.AsyncClient(base_url=self.base_url, auth=auth, timeout=timeout, trust_env=False)
 
     async def start(self) -> Self:
-        self.process = self._new_process()
+        if not self.process.running:
+            self.process.environment = self._environment_of_this_boot()
         async with self.client(timeout=PROBE_TIMEOUT) as self._probe:
             await self.process.start()
         return self
@@ -164,22 +165,13 @@ class OpenCodeServer:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def _new_process(self) -> SupervisedProcess:
-        environment = self._environment
-        if self._boot_marker:
-            # OpenCode has no boot id; `username` of its configuration is free to carry one (read it by GET /config).
-            self.boot_id = str(uuid.uuid4())
-            config = json.loads(environment["OPENCODE_CONFIG_CONTENT"]) | {"username": self.boot_id}
-            environment = environment | {"OPENCODE_CONFIG_CONTENT": json.dumps(config)}
-        return SupervisedProcess(
-            "OpenCode",
-            self._command,
-            log=self._log,
-            ready=self._is_healthy,
-            start_deadline=START_DEADLINE,
-            environment=environment,
-            directory=self._directory,
-        )
+    def _environment_of_this_boot(self) -> dict[str, str]:
+        if not self._boot_marker:
+            return self._environment
+        # OpenCode has no boot id; `username` of its configuration is free to carry one (read it by GET /config).
+        self.boot_id = str(uuid.uuid4())
+        config = json.loads(self._environment["OPENCODE_CONFIG_CONTENT"]) | {"username": self.boot_id}
+        return self._environment | {"OPENCODE_CONFIG_CONTENT": json.dumps(config)}
 
     async def _is_healthy(self) -> bool:
         if self._probe is None:

@@ -74,6 +74,8 @@ class _Drain(asyncio.Protocol):
 class SupervisedProcess:
     """One program, which may be started again after its end. It leads its own session and process group.
 
+    `environment` counts at the next start; None means ours.
+
     Start it from a thread that lives as long as the child shall: Linux sends the parent-death signal when the
     *thread* that started the child ends.
     """
@@ -94,7 +96,7 @@ class SupervisedProcess:
         self.log = BoundedLog(log)
         self._ready = ready
         self._start_deadline = start_deadline
-        self._environment = None if environment is None else dict(environment)
+        self.environment = environment
         self._directory = directory
         self._process: asyncio.subprocess.Process | None = None
         self._drain: tuple[asyncio.ReadTransport, _Drain] | None = None
@@ -173,7 +175,7 @@ class SupervisedProcess:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env=self._environment,
+                    env=self.environment,
                     cwd=self._directory,
                     start_new_session=True,
                 )
