@@ -27,6 +27,9 @@ from turnkeeper.dev.processes import SupervisedProcess
 
 START_DEADLINE: Final = 60.0
 """Seconds until healthy: 3.5 to 7 s on two cores, several times that beside a build."""
+STOP_GRACE: Final = 1.0
+"""Seconds between SIGTERM and SIGKILL. It drains nothing on SIGTERM, and one in seven never ends, so waiting buys
+nothing."""
 PROBE_TIMEOUT: Final = 1.0
 """Seconds for one health question. Bounded because a request that arrives while the server starts may be accepted and
 never answered (seen once: a curl still waited after five minutes on a healthy server)."""
@@ -148,7 +151,7 @@ class OpenCodeServer:
         return self
 
     async def stop(self) -> None:
-        await self.process.stop()
+        await self.process.stop(STOP_GRACE)
 
     async def kill(self) -> None:
         """Kill -9. Running tools survive it, as they would in production without a container."""

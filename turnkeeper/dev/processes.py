@@ -45,6 +45,7 @@ class BoundedLog:
         self._limit = limit
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
     def write(self, data: bytes) -> None:
         self._tail.extend(data.decode(errors="replace").splitlines())
