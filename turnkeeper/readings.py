@@ -193,8 +193,10 @@ def _reached(turn: Turn, now: datetime) -> Turn:
 
 def _seen(turn: Turn, seen: Seen, now: datetime) -> Turn:
     before = turn.seen
-    # An answered question is progress too, though the provider may store nothing of it.
-    moved = before is None or before.fingerprint != seen.fingerprint or before.standing is Standing.WAITING
+    moved = before is None or before.fingerprint != seen.fingerprint
+    if before is not None and before.standing is Standing.WAITING and seen.standing is not Standing.WAITING:
+        # An answered question is progress too, though the provider may store nothing of it.
+        moved = True
     turn = replace(
         turn,
         delivery=Delivery.ACCEPTED,
