@@ -24,7 +24,12 @@ from turnkeeper.opencode.wording import foreign
 from turnkeeper.vocabulary import Standing
 
 ABORT_ERROR: Final = "MessageAbortedError"
-PERSON_SAID_NO: Final = ("user rejected", "user dismissed")  # in a tool part's error, measured on 1.18.33
+PERSON_SAID_NO: Final = ("The user rejected permission", "The user dismissed")
+"""How the error of a refused tool call begins (measured on 1.18.33)."""
+
+SAID_WHY: Final = "with the following feedback"
+"""In the error of a refusal that told the agent what to do instead: the agent goes on from there."""
+
 MAX_TITLE: Final = 200  # characters of a request's title: one line on a terminal
 
 
@@ -131,9 +136,13 @@ def _standing_between_steps(snapshot: Snapshot, family: Family, last: Message) -
         return Standing.SUCCEEDED  # 15
     if family.followed:
         return Standing.ABSORBED  # 17
-    if any(no in part.state.error for part in last.parts if part.state for no in PERSON_SAID_NO):
+    if any(_is_final_no(part.state.error) for part in last.parts if part.state is not None):
         return Standing.REFUSED  # 16
     return Standing.HALTED  # 18
+
+
+def _is_final_no(error: str) -> bool:
+    return error.startswith(PERSON_SAID_NO) and SAID_WHY not in error
 
 
 def _open_requests(snapshot: Snapshot, family: Family) -> tuple[OpenRequest, ...]:

@@ -119,7 +119,7 @@ def _part_mark(part: Part) -> str:
 
 def _status_words(status: StatusEntry | None) -> str:
     if status is None:
-        return "idle or unknown to the status"
+        return "not in the status (idle, or not begun)"
     return f"{status.type} (attempt {status.attempt})" if status.type == "retry" else status.type
 
 

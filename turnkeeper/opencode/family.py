@@ -42,7 +42,7 @@ def find_family(messages: Sequence[Message], prompt_id: str) -> Family | None:
     boundary = next((n for n, message in enumerate(users) if is_client_message(message)), len(users))
     family = {prompt_id} | {message.info.id for message in users[:boundary] if continues_turn(message)}
     later = {message.info.id for message in users[boundary:]}
-    replies = [message for message in messages[start + 1 :] if message.info.role == "assistant"]
+    replies = [message for message in messages if message.info.role == "assistant"]
     return Family(
         prompt=messages[start],
         assistants=_without_foreign_shell([m for m in replies if m.info.parent_id in family], prompt_id),

@@ -1,8 +1,9 @@
 """The part of a session's message list that one turn needs: the prompt and everything after it.
 
 Measured on 1.18.33: a page holds the *newest* `limit` messages, oldest first; `x-next-cursor` leads to the page before
-it and is absent when there is none; order is by creation time, never by id. A prompt that was posted with a JSON
-schema makes every page that holds it answer 400 for ever, while pages beside it still read.
+it and is absent when there is none; order is by first storing, never by id, and a repeated post moves a prompt's
+`time.created` but not its place. A prompt that was posted with a JSON schema makes every page that holds it, and its
+own reading, answer 400 for ever, while pages beside it still read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from turnkeeper.errors import ProviderNotFoundError, ProviderRefusedError
 from turnkeeper.opencode.client import OpenCodeClient
-from turnkeeper.opencode.wire import Message
+from turnkeeper.opencode.wire import Message, MessageInfo, MessageTime
 
 FIRST_PAGE: Final = 20
 """Messages of the first page: most turns have fewer, and each may carry tool output."""
@@ -25,6 +26,9 @@ MAX_PAGES: Final = 10
 
 POISONED_PAGES: Final = (5, 1)
 """Shorter and shorter pages, to read past a message that cannot be listed."""
+
+_END_OF_TIME: Final = MessageTime(created=float("inf"))
+"""Of a prompt whose time is unknown: nothing counts as later by its time alone."""
 
 _POISONED: Final = f"provider_{HTTPStatus.BAD_REQUEST.value}"
 
@@ -58,9 +62,8 @@ async def _read_back(
     client: OpenCodeClient, session_id: str, message_id: str, read: list[Message], cursor: str | None
 ) -> list[Message]:
     """Older pages until the prompt is found; asked for by its id first, so that an absent one costs one call."""
-    try:
-        prompt = await client.message(session_id, message_id)
-    except ProviderNotFoundError:
+    prompt = await _prompt(client, session_id, message_id)
+    if prompt is None:
         return []
     for _ in range(MAX_PAGES - 1):
         if cursor is None or _holds(read, message_id):
@@ -75,7 +78,20 @@ async def _read_back(
     if _holds(read, message_id):
         return _from(read, message_id)
     # Too long a turn, a page that cannot be listed, or a prompt stored since the first page was read.
-    return [prompt, *(m for m in read if m.info.time.created >= prompt.info.time.created)]
+    since = prompt.info.time.created
+    return [prompt, *(m for m in read if m.info.time.created >= since or m.info.parent_id == message_id)]
+
+
+async def _prompt(client: OpenCodeClient, session_id: str, message_id: str) -> Message | None:
+    try:
+        return await client.message(session_id, message_id)
+    except ProviderNotFoundError:
+        return None
+    except ProviderRefusedError as error:
+        if error.detail_code != _POISONED:
+            raise
+        # It is stored and cannot be shown; its assistants can, and they name it as their parent.
+        return Message(info=MessageInfo(id=message_id, role="user", session_id=session_id, time=_END_OF_TIME))
 
 
 def _holds(messages: list[Message], message_id: str) -> bool:
