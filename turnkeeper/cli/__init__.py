@@ -1,0 +1,5 @@
+"""`turnkeeper …`: the command line. `main` is the console script."""
+
+from turnkeeper.cli.app import main
+
+__all__ = ["main"]

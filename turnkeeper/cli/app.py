@@ -1,0 +1,278 @@
+"""The commands as the shell sees them: names, options, help; and what becomes of an error."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import importlib.metadata
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from turnkeeper.cli import demo as demos
+from turnkeeper.cli import dev as stacks
+from turnkeeper.cli import doctor as doctors
+from turnkeeper.cli import run as runs
+from turnkeeper.cli import threads as listings
+from turnkeeper.cli.endings import DEBUG_VARIABLE, Exit, complain, leave
+from turnkeeper.cli.options import AsJson, Deadline, Scripted, StateDir, Thread
+from turnkeeper.cli.reporting import errors_as_json
+from turnkeeper.cli.service import Connector, default_state_dir, find_service
+from turnkeeper.dev.errors import EmbeddedStackError
+from turnkeeper.dev.stack_state import ModelSource, Ports
+from turnkeeper.errors import TurnkeeperError
+
+PROGRAM: Final = "turnkeeper"
+
+ENDING: Final = """\b
+Exit codes:
+  0  the turn completed; or the command did what it was asked
+  1  the turn ended otherwise (interrupted, error); or doctor found something
+  2  not started, or not followed to its end (bad input, no service, left with Ctrl-C)
+
+\b
+Environment:
+  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_PROFILE, TEMPORAL_API_KEY, ...
+                        your own Temporal; without them, the stack of `turnkeeper dev`
+  TURNKEEPER_STATE_DIR  where that stack keeps everything
+  TURNKEEPER_UI_URL     base address of your Temporal UI, for links
+  TURNKEEPER_DEBUG=1    tracebacks instead of one line
+"""
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Durable coding-agent turns, on Temporal and OpenCode. Every turn ends, and says why.\n\n\b\n"
+    'Begin with:\n  turnkeeper dev                 in one terminal: starts everything\n  turnkeeper run "your'
+    ' prompt"   in another: runs one turn and shows it',
+    epilog=ENDING,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # one line, or a plain traceback when asked for
+    rich_markup_mode=None,  # plain text: the same on a terminal, in a pipe and in the README
+)
+
+
+def execute(arguments: Sequence[str], connector: Connector = find_service) -> int:
+    """Run one command line; gives the exit code and raises nothing."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=connector)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        complain(f"{_with_suggestion(error)} See: {PROGRAM} --help")
+        return Exit.NOT_FOLLOWED
+    except (TurnkeeperError, EmbeddedStackError) as error:
+        _debug()
+        complain(str(error))
+        return Exit.NOT_FOLLOWED
+    except (KeyboardInterrupt, typer.Abort):
+        return Exit.NOT_FOLLOWED
+    except BrokenPipeError:
+        # Nobody reads any more (`turnkeeper threads | head`). What Python would flush at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.NOT_FOLLOWED
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a person sees one line, never a traceback
+        _debug()
+        complain(f"{type(error).__name__}: {error} This is a fault of Turnkeeper; {DEBUG_VARIABLE}=1 shows where.")
+        return Exit.NOT_FOLLOWED
+    return int(code or Exit.OK)
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without UTF-8 shows an answer with marks, rather than the turn with a crash.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    leave(execute(sys.argv[1:]))
+
+
+def _debug() -> None:
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        traceback.print_exc()
+
+
+def _with_suggestion(error: typer.TyperException) -> str:
+    """The message, and the option that was probably meant. Typer does commands itself."""
+    message = error.format_message()
+    near: Sequence[str] = getattr(error, "possibilities", None) or ()
+    if near:
+        wrong: str = getattr(error, "option_name", "")
+        best = difflib.get_close_matches(wrong, near, n=1, cutoff=0.0)
+        message = f"No such option: {wrong}. Did you mean {best[0]}?"
+    return message if message.endswith((".", "?")) else f"{message}."
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback signature
+    if value:
+        typer.echo(f"{PROGRAM} {importlib.metadata.version(PROGRAM)}")
+        raise typer.Exit
+
+
+def _state(given: Path | None) -> Path:
+    return (given or default_state_dir()).expanduser()
+
+
+@app.callback()
+def _every_command(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    short_help="Run one turn and show it until it ends.",
+    epilog='\b\nExamples:\n  turnkeeper run "Fix the failing test"\n  turnkeeper run --dir ~/shop --thread shop "Now'
+    ' write the changelog"\n  turnkeeper run --deadline 15m --json - < prompt.txt\n\n' + ENDING,
+)
+def run(  # noqa: PLR0913 - each is an option of the command
+    ctx: typer.Context,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the agent shall do; - reads it from stdin.")],
+    *,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", metavar="DIR", help="Where the agent works. Default: the thread's own, else here."),
+    ] = None,
+    thread: Annotated[
+        str | None,
+        typer.Option(metavar="THREAD", help="Go on in this thread, or begin it. Default: a new one for each call."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="PROVIDER/MODEL", help="Default: the provider's own.")] = None,
+    agent: Annotated[str | None, typer.Option(metavar="AGENT", help="The provider's agent, such as build.")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which provider server. Default: the only one there is.")
+    ] = None,
+    deadline: Deadline = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="The same key twice gives the same turn: a retry that cannot run twice."),
+    ] = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run one turn and show what happens until it ends.
+
+    A running turn belongs to Temporal, not to this command. Ctrl-C once asks to stop the turn and waits for the
+    confirmation; twice leaves, and the turn goes on (`turnkeeper follow THREAD` comes back to it).
+    """
+    text = sys.stdin.read() if prompt == "-" else prompt
+    order = runs.Order(text, thread, directory, endpoint, model, agent, deadline, key)
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(runs.run(_connector(ctx), _state(state_dir), order, as_json=as_json))
+
+
+@app.command(short_help="Follow a turn to its end, or see how it ended.", epilog=ENDING)
+def follow(ctx: typer.Context, thread: Thread, *, state_dir: StateDir = None, as_json: AsJson = False) -> int:
+    """Follow a thread's turn to its end, or say how the latest one ended.
+
+    Ctrl-C leaves and the turn goes on: who looks on stops nothing. See `turnkeeper interrupt`.
+    """
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(listings.follow(_connector(ctx), _state(state_dir), thread, as_json=as_json))
+
+
+@app.command(short_help="List the latest threads.")
+def threads(
+    ctx: typer.Context,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """List the latest threads: what runs, how the last turn ended."""
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(listings.list_threads(_connector(ctx), _state(state_dir), limit, as_json=as_json))
+
+
+@app.command(short_help="Show one thread and its latest turns.")
+def show(ctx: typer.Context, thread: Thread, *, state_dir: StateDir = None, as_json: AsJson = False) -> int:
+    """Show one thread: where it works, what runs, what waits, its latest turns."""
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(listings.show(_connector(ctx), _state(state_dir), thread, as_json=as_json))
+
+
+@app.command(short_help="Stop a running turn and wait until it stands.")
+def interrupt(
+    ctx: typer.Context,
+    thread: Thread,
+    *,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="Kept with the turn, for whoever asks later.")] = "",
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Stop a thread's running turn, and wait until that is confirmed.
+
+    Exit code 0: nothing runs any more. 1: the provider did not confirm it in time. 2: nobody could be asked.
+    """
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(listings.interrupt(_connector(ctx), _state(state_dir), thread, why, as_json=as_json))
+
+
+@app.command(short_help="Check everything that a turn needs.")
+def doctor(ctx: typer.Context, *, state_dir: StateDir = None, as_json: AsJson = False) -> int:
+    """Check Temporal, its namespace and search attributes, the workers and the endpoints.
+
+    Each line says ok, or what to do. Exit code 0 when all is ok, else 1.
+    """
+    return asyncio.run(doctors.doctor(_connector(ctx), _state(state_dir), as_json=as_json))
+
+
+@app.command(
+    short_help="Start everything for one machine.",
+    epilog="\b\nExamples:\n  turnkeeper dev\n  turnkeeper dev --workspace ~/shop --workspace ~/site --ui-port 8233",
+)
+def dev(
+    *,
+    workspace: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Where turns may work (and below). Repeat for more. Default: here."),
+    ] = None,
+    scripted: Scripted = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of Temporal. 0: the last one if free, else any.")] = 0,
+    ui_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the Temporal UI. 0 as above.")] = 0,
+    state_dir: StateDir = None,
+) -> int:
+    """Start everything for one machine: Temporal, OpenCode and a worker, until Ctrl-C.
+
+    Threads survive: the next start on the same state directory finds them. For development; it listens on loopback
+    only and asks nobody for a password but OpenCode.
+    """
+    order = stacks.StackOrder(
+        _state(state_dir),
+        tuple(workspace or [Path.cwd()]),
+        Ports(temporal=port, temporal_ui=ui_port),
+        _model_source(scripted),
+    )
+    return asyncio.run(stacks.dev(order))
+
+
+@app.command(short_help="Start all, run one turn, show it, stop all.")
+def demo(
+    *,
+    scripted: Scripted = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Start everything, run one turn that writes a file in a scratch workspace, show it, stop everything."""
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(demos.demo(_state(state_dir), _model_source(scripted), as_json=as_json))
+
+
+def _model_source(scripted: bool | None) -> ModelSource | None:  # noqa: FBT001 - an option's three values
+    if scripted is None:
+        return None
+    return "scripted" if scripted else "user"
+
+
+def _connector(ctx: typer.Context) -> Connector:
+    connector: Connector = ctx.obj
+    return connector

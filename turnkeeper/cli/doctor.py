@@ -1,0 +1,148 @@
+"""`turnkeeper doctor`: is everything there that a turn needs? Each line says ok, or what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from turnkeeper.cli.endings import Exit
+from turnkeeper.cli.figures import ago, span
+from turnkeeper.cli.json_lines import write_entry
+from turnkeeper.cli.service import Connector, Service
+from turnkeeper.errors import TurnkeeperError
+from turnkeeper.messages import WORKFLOW_TASK_QUEUE, EndpointSnapshot
+from turnkeeper.search_attributes import ALL
+
+CHECK_TIMEOUT: Final = 15.0
+"""Seconds for one question. A client call retries an unavailable server for 10 s by itself."""
+
+POLLER_FRESH: Final = 75.0
+"""Seconds since a worker last asked for work until it counts as gone: one long poll (60 s) and some slack.
+
+Temporal lists a dead worker for five minutes more.
+"""
+
+_QUEUES: Final = (
+    ("workflows", TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
+    ("activities", TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. `text` says what was found, and what to do when that is not ok."""
+
+    check: str
+    ok: bool
+    text: str
+
+
+async def doctor(connector: Connector, state_dir: Path, *, as_json: bool) -> Exit:
+    """Every check, printed as it is known. 0 when all are ok, 1 otherwise."""
+    healthy = True
+    async for check in _checks(connector, state_dir):
+        healthy = healthy and check.ok
+        if as_json:
+            write_entry(sys.stdout, {"event": "check", **asdict(check)})
+        else:
+            sys.stdout.write(f"{'ok ' if check.ok else 'BAD'}  {check.check}: {check.text}\n")
+            sys.stdout.flush()
+    return Exit.OK if healthy else Exit.ENDED_OTHERWISE
+
+
+async def _checks(connector: Connector, state_dir: Path) -> AsyncIterator[Check]:
+    try:
+        service = await connector(state_dir)
+    except TurnkeeperError as error:
+        yield Check("temporal", ok=False, text=str(error))
+        return
+    yield Check("temporal", ok=True, text=f"reached {service.where}, namespace {service.temporal.namespace!r}")
+    yield await _search_attributes(service.temporal)
+    for kind, queue in _QUEUES:
+        yield await _pollers(service.temporal, kind, queue)
+    try:
+        names = await service.endpoints()
+    except RPCError as error:
+        yield Check("endpoints", ok=False, text=f"cannot be listed: Temporal answered {error.status.name}")
+        return
+    if not names:
+        yield Check("endpoints", ok=False, text="none is served; start a worker that is configured for one")
+    for name in names:
+        yield await _endpoint(service, name)
+
+
+async def _search_attributes(client: Client) -> Check:
+    what = "search attributes"
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            request = ListSearchAttributesRequest(namespace=client.namespace)
+            present = (await client.operator_service.list_search_attributes(request)).custom_attributes
+    except (RPCError, TimeoutError) as error:
+        reason = error.status.name if isinstance(error, RPCError) else "nothing"
+        return Check(what, ok=False, text=f"cannot be read: Temporal answered {reason}; ask whoever runs it")
+    missing = [key.name for key in ALL if key.name not in present]
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    wrong = [key.name for key in ALL if present.get(key.name, keyword) != keyword]
+    if missing:
+        text = f"missing: {', '.join(missing)}; a worker adds them when it starts, if it may; else add them as Keyword"
+        return Check(what, ok=False, text=text)
+    if wrong:
+        return Check(what, ok=False, text=f"not of type Keyword: {', '.join(wrong)}; remove and add them again")
+    return Check(what, ok=True, text=f"all {len(ALL)} are there")
+
+
+async def _pollers(client: Client, kind: str, queue: TaskQueueType.ValueType) -> Check:
+    what = f"worker for {kind}"
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            answer = await client.workflow_service.describe_task_queue(
+                DescribeTaskQueueRequest(
+                    namespace=client.namespace,
+                    task_queue=TaskQueue(name=WORKFLOW_TASK_QUEUE),
+                    task_queue_type=queue,
+                )
+            )
+    except (RPCError, TimeoutError) as error:
+        reason = error.status.name if isinstance(error, RPCError) else "nothing"
+        return Check(what, ok=False, text=f"cannot be asked for: Temporal answered {reason}")
+    now = datetime.now(UTC)
+    seen = [poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in answer.pollers]
+    fresh = [moment for moment in seen if (now - moment).total_seconds() <= POLLER_FRESH]
+    if fresh:
+        return Check(what, ok=True, text=f"{len(fresh)} on task queue {WORKFLOW_TASK_QUEUE!r}")
+    last = f", the last was seen {ago(max(seen), now)}" if seen else ""
+    return Check(what, ok=False, text=f"none on task queue {WORKFLOW_TASK_QUEUE!r}{last}; start `python worker.py`")
+
+
+async def _endpoint(service: Service, name: str) -> Check:
+    what = f"endpoint {name}"
+    try:
+        snapshot = await service.keeper.endpoint(name)
+    except TurnkeeperError as error:
+        return Check(what, ok=False, text=str(error))
+    return _judge(what, snapshot, datetime.now(UTC))
+
+
+def _judge(what: str, snapshot: EndpointSnapshot, now: datetime) -> Check:
+    relay = snapshot.relay
+    if relay is None:
+        since = span((now - snapshot.since).total_seconds())
+        return Check(what, ok=False, text=f"its relay has said nothing for {since}; turns settle by looking, later")
+    version = f" to OpenCode {relay.version}" if relay.version else ""
+    if relay.attached:
+        return Check(what, ok=True, text=f"event stream attached{version}, {ago(relay.at, now)}")
+    why = f" {relay.failure.message} {relay.failure.next_step}".rstrip() if relay.failure else ""
+    lost = f"event stream lost {ago(relay.at, now)}, attempt {relay.attempt}; check the provider server.{why}"
+    return Check(what, ok=False, text=lost)

@@ -1,0 +1,243 @@
+"""Following one turn to its end: look now and then, wait for the result beside it, and obey Ctrl-C.
+
+The result decides; the looks are only for the eye. So a worker that is away makes the view stand still and costs the
+outcome nothing. Ctrl-C once asks Turnkeeper to stop the turn and goes on following until that is settled; twice, the
+following ends and the turn goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Self, TypeVar, cast
+
+from turnkeeper.cli import lines
+from turnkeeper.cli.keeper import Keeper
+from turnkeeper.cli.views import Subject, View
+from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnResult, TurnSnapshot
+
+FIRST_LOOKS: Final = 20
+"""Looks at the quick pace: the first ten seconds, in which most changes."""
+
+QUICK_LOOK: Final = 0.5
+"""Seconds between two looks at first. A look is a query: a few milliseconds of a worker."""
+
+SLOW_LOOK: Final = 1.0
+"""Seconds between two looks later: a person sees no difference, and a hundred followers are no load."""
+
+LAST_LOOK: Final = 2.0
+"""Seconds for the look after the end, which shows what happened since the last one. The outcome does not need it."""
+
+PATIENCE: Final = 300.0
+"""Seconds without an answer until the following ends. A worker's replacement takes minutes; more is an outage."""
+
+TAKING: Final = 30.0
+"""Seconds that a thread may take to accept a kept prompt, once a worker is up: longer than its check at the door."""
+
+STOPPING: Final = "stopping the turn, waiting for the confirmation (Ctrl-C again leaves it running)"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The turn is over."""
+
+    subject: Subject
+    result: TurnResult
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """The person left; the turn goes on."""
+
+
+Ending = Settled | Detached
+
+
+class Follower:
+    """Follows one turn. Use once."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        view: View,
+        presses: asyncio.Queue[None],
+        link: Callable[[str, str | None], str | None],
+        *,
+        stops: bool = True,
+        patience: float = PATIENCE,
+    ) -> None:
+        """`presses` gets one item for each Ctrl-C; `link` gives the Temporal UI's address of a turn's run.
+
+        `stops`: the first Ctrl-C asks to stop the turn. Who only looks on leaves with the first one.
+        """
+        self._stops = stops
+        self._keeper = keeper
+        self._view = view
+        self._presses = presses
+        self._link = link
+        self._patience = patience
+        self._began = time.monotonic()
+        self._mute = False  # no worker answers, and the person was told
+
+    async def follow(self, subject: Subject) -> Ending:
+        """Until the turn is over or the person leaves.
+
+        Raises:
+            ServiceUnavailableError: nothing answered for `patience`; the turn goes on.
+            RefusedError: there is no such turn.
+            TurnkeeperError: the turn's workflow did not end by itself.
+
+        """
+        async with _Tasks() as tasks:
+            watching = tasks.start(self._watch(subject))
+            stopping: asyncio.Task[None] | None = None
+            while True:
+                press = tasks.start(self._presses.get())
+                await asyncio.wait({watching, press}, return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    return watching.result()
+                if stopping is not None or not self._stops:
+                    self._view.detached(lines.follow_hint(subject.thread_id))
+                    return Detached()
+                stopping = tasks.start(self._stop(subject))
+
+    async def _watch(self, subject: Subject) -> Settled:
+        run_id = subject.run_id or await self._run_of(subject)
+        subject = replace(subject, run_id=run_id, link=self._link(subject.thread_id, run_id))
+        async with _Tasks() as tasks:
+            looking = tasks.start(self._look_on(subject))
+            ending = tasks.start(self._result(subject.thread_id, run_id))
+            await asyncio.wait({looking, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                looking.result()  # it only ever ends by raising: nothing answered for too long
+            result = ending.result()
+        return Settled(subject, result)
+
+    async def _result(self, thread_id: str, run_id: str) -> TurnResult:
+        """The result, asked for again while Temporal is away: the looks beside it say when to give up."""
+        while True:
+            try:
+                return await self._keeper.result(thread_id, run_id)
+            except ServiceUnavailableError:
+                await asyncio.sleep(SLOW_LOOK)
+
+    async def _stop(self, subject: Subject) -> None:
+        self._view.notice(self._at(), STOPPING)
+        try:
+            result = await self._keeper.interrupt(subject.thread_id, subject.turn_id, why="Ctrl-C")
+        except TurnkeeperError as error:
+            self._view.notice(self._at(), f"not stopped: {error}")
+            return
+        if result.outcome is None:
+            self._view.notice(self._at(), "nothing was running any more")
+
+    async def _run_of(self, subject: Subject) -> str:
+        """The run of a turn that has not begun, once it begins."""
+        shown: int | None = None
+        answering_since: float | None = None
+        while True:
+            thread = await self._answered(lambda: self._keeper.thread(subject.thread_id))
+            answering_since = answering_since or time.monotonic()
+            turn, ahead = find_turn(thread, subject)
+            if turn is None and (not subject.kept or time.monotonic() - answering_since > TAKING):
+                raise _unknown(thread)
+            if turn is not None and turn.run_id is not None:
+                return turn.run_id
+            if turn is not None and turn.completed_at is not None:
+                raise TurnkeeperError(f"The turn ended before it began: {turn.error or turn.reason}.")
+            if ahead and ahead != shown:
+                self._view.queued(self._at(), ahead)
+                shown = ahead
+            await asyncio.sleep(QUICK_LOOK)
+
+    async def _look_on(self, subject: Subject) -> None:
+        before: TurnSnapshot | None = None
+        looks = 0
+        try:
+            while True:
+                before = await self._look(subject, before)
+                looks += 1
+                await asyncio.sleep(QUICK_LOOK if looks < FIRST_LOOKS else SLOW_LOOK)
+        except asyncio.CancelledError:
+            # A quick turn does most between two looks: show the rest before the outcome. Cancelled by us alone.
+            with suppress(TurnkeeperError, TimeoutError):
+                async with asyncio.timeout(LAST_LOOK):
+                    after = await self._keeper.turn(subject.thread_id, subject.run_id)
+                self._view.seen(self._at(), before, after)
+            raise
+
+    async def _look(self, subject: Subject, before: TurnSnapshot | None) -> TurnSnapshot:
+        after = await self._answered(lambda: self._keeper.turn(subject.thread_id, subject.run_id))
+        if before is None:
+            # Who joins late sees the turn's own clock. Never backwards, should the clocks of the machines differ.
+            running = (datetime.now(UTC) - after.started_at).total_seconds()
+            self._began -= max(running - self._at(), 0.0)
+        self._view.seen(self._at(), before, after)
+        return after
+
+    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` gives, asked again while nobody answers, and the person is told so once."""
+        silent_since: float | None = None
+        while True:
+            try:
+                answer = await ask()
+            except ServiceUnavailableError as error:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > self._patience:
+                    raise
+                if not self._mute:
+                    self._mute = True
+                    self._view.notice(self._at(), f"no news: {error.message} Trying again.")
+                await asyncio.sleep(SLOW_LOOK)
+                continue
+            if self._mute:
+                self._mute = False
+                self._view.notice(self._at(), "news again")
+            return answer
+
+    def _at(self) -> float:
+        return time.monotonic() - self._began
+
+
+def find_turn(thread: ThreadSnapshot, subject: Subject) -> tuple[TurnRecord | None, int]:
+    """The thread's record of the turn, and how many turns run before it."""
+
+    def is_it(turn: TurnRecord) -> bool:
+        return turn.turn_id == subject.turn_id if subject.turn_id else turn.idempotency_key == subject.key
+
+    active = [thread.active] if thread.active else []
+    line = [*active, *thread.queued]
+    ahead = next((index for index, turn in enumerate(line) if is_it(turn)), 0)
+    return next((turn for turn in [*line, *thread.recent] if is_it(turn)), None), ahead
+
+
+def _unknown(thread: ThreadSnapshot) -> RefusedError:
+    error = f" Its last error: {thread.last_error}" if thread.last_error else ""
+    return RefusedError(f"Thread {thread.thread_id!r} did not take the turn.{error}", code="unknown_turn")
+
+
+class _Tasks:
+    """Tasks that do not outlive the block: cancelled and waited for, however the block ends."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[object]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.append(cast("asyncio.Task[object]", task))  # tasks give, never take: any result is an object
+        return task

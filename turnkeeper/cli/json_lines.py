@@ -1,0 +1,152 @@
+"""`--json`: one object a line, for programs. The keys are a contract; new ones may come, none goes.
+
+* `started`: thread, turn, run, key, position, repeated, kept, link
+* `queued`: at, ahead
+* `state`: at, state, doing
+* `tool`: at, number, name, status, title
+* `request`: at, id, kind, title, open
+* `usage`: at, usage, tool_calls
+* `stop_requested`: at
+* `notice`: at, text
+* `settled` (the last line of a turn that ended): thread, turn, run, session, state, reason, confirmed, evidence, text,
+  text_truncated, usage, tool_calls, failure, context_lost, started_at, completed_at, seconds, link
+* `detached` (the last line when the following ended first): text
+* `error` (the last line when a command failed): code, message, next_step
+
+`at` is seconds since the beginning; times are ISO 8601 in UTC; `usage` has the fields of `observations.Usage`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TextIO, assert_never
+
+from turnkeeper.cli.changes import (
+    Change,
+    RequestClosed,
+    RequestOpened,
+    StateChanged,
+    StopNoticed,
+    ToolChanged,
+    UsageChanged,
+    changes,
+)
+from turnkeeper.cli.views import Subject
+from turnkeeper.errors import TurnkeeperError
+from turnkeeper.messages import TurnResult, TurnSnapshot
+
+Entry = Mapping[str, object]
+
+
+def write_entry(out: TextIO, entry: Entry) -> None:
+    """One object as one line, at once."""
+    out.write(f"{json.dumps(entry)}\n")
+    out.flush()
+
+
+class JsonView:
+    """Writes one object a line to `out`."""
+
+    def __init__(self, out: TextIO) -> None:
+        """Write to `out`, which stays open."""
+        self._out = out
+
+    def begun(self, subject: Subject) -> None:
+        self._write(
+            {
+                "event": "started",
+                "thread": subject.thread_id,
+                "turn": subject.turn_id,
+                "run": subject.run_id,
+                "key": subject.key,
+                "position": subject.position,
+                "repeated": subject.repeated,
+                "kept": subject.kept,
+                "link": subject.link,
+            }
+        )
+
+    def queued(self, at: float, ahead: int) -> None:
+        self._write({"event": "queued", "at": _at(at), "ahead": ahead})
+
+    def seen(self, at: float, before: TurnSnapshot | None, after: TurnSnapshot) -> None:
+        for change in changes(before, after):
+            self._write({**_entry(change), "at": _at(at)})
+
+    def notice(self, at: float, text: str) -> None:
+        self._write({"event": "notice", "at": _at(at), "text": text})
+
+    def settled(self, subject: Subject, result: TurnResult) -> None:
+        self._write(settled_entry(subject, result))
+
+    def detached(self, text: str) -> None:
+        self._write({"event": "detached", "text": text})
+
+    def close(self) -> None:
+        self._out.flush()
+
+    def _write(self, entry: Entry) -> None:
+        write_entry(self._out, entry)
+
+
+def settled_entry(subject: Subject, result: TurnResult) -> Entry:
+    """The outcome as one object."""
+    outcome = result.outcome
+    return {
+        "event": "settled",
+        "thread": result.thread_id,
+        "turn": result.turn_id,
+        "run": subject.run_id,
+        "session": result.session_id,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "confirmed": outcome.confirmed,
+        "evidence": outcome.evidence.model_dump(mode="json"),
+        "text": outcome.text,
+        "text_truncated": outcome.text_truncated,
+        "usage": outcome.usage.model_dump(mode="json"),
+        "tool_calls": outcome.tool_calls,
+        "failure": outcome.failure.model_dump(mode="json") if outcome.failure else None,
+        "context_lost": result.context_lost,
+        "started_at": outcome.started_at.isoformat(),
+        "completed_at": outcome.completed_at.isoformat(),
+        "seconds": round((outcome.completed_at - outcome.started_at).total_seconds(), 3),
+        "link": subject.link,
+    }
+
+
+def error_entry(error: TurnkeeperError) -> Entry:
+    """A command that failed."""
+    return {
+        "event": "error",
+        "code": error.detail_code,
+        "message": error.message,
+        "next_step": error.next_step,
+    }
+
+
+def _entry(change: Change) -> Entry:
+    match change:
+        case StateChanged(state=state, doing=doing):
+            return {"event": "state", "state": state, "doing": doing}
+        case ToolChanged(number=number, tool=tool):
+            return {"event": "tool", "number": number, "name": tool.name, "status": tool.status, "title": tool.title}
+        case RequestOpened(request=request) | RequestClosed(request=request):
+            return {
+                "event": "request",
+                "id": request.request_id,
+                "kind": request.kind,
+                "title": request.title,
+                "open": isinstance(change, RequestOpened),
+            }
+        case UsageChanged(usage=usage, tool_calls=tool_calls):
+            return {"event": "usage", "usage": usage.model_dump(mode="json"), "tool_calls": tool_calls}
+        case StopNoticed():
+            return {"event": "stop_requested"}
+        case _:
+            assert_never(change)
+
+
+def _at(seconds: float) -> float:
+    return round(seconds, 3)

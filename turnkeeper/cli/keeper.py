@@ -1,0 +1,39 @@
+"""What the commands need of `turnkeeper.client.Turnkeeper`: named apart, so that tests can stand in for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from turnkeeper.client import StartedTurn, ThreadSummary
+from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import EndpointSnapshot, InterruptResult, ThreadSnapshot, TurnResult, TurnSnapshot
+
+
+class Keeper(Protocol):
+    """The client as the commands see it. Raises what the client raises."""
+
+    async def start_turn(  # noqa: PLR0913 - the client's own signature
+        self,
+        thread_id: str,
+        prompt: str,
+        *,
+        endpoint: str | None = None,
+        directory: str | None = None,
+        model: str | None = None,
+        agent: str | None = None,
+        idempotency_key: str | None = None,
+        limits: TurnLimits | None = None,
+    ) -> StartedTurn: ...
+
+    async def result(self, thread_id: str, run_id: str | None = None) -> TurnResult: ...
+
+    async def turn(self, thread_id: str, run_id: str | None = None) -> TurnSnapshot: ...
+
+    async def thread(self, thread_id: str) -> ThreadSnapshot: ...
+
+    async def endpoint(self, name: str) -> EndpointSnapshot: ...
+
+    async def interrupt(self, thread_id: str, turn_id: str | None = None, *, why: str = "") -> InterruptResult: ...
+
+    def threads(self, limit: int = 50) -> AsyncIterator[ThreadSummary]: ...

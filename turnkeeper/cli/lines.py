@@ -1,0 +1,96 @@
+"""The words of the plain and the live view. Pure: each function gives lines."""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from turnkeeper.cli.changes import (
+    Change,
+    RequestClosed,
+    RequestOpened,
+    StateChanged,
+    StopNoticed,
+    ToolChanged,
+    UsageChanged,
+)
+from turnkeeper.cli.figures import clock, dollars, one_line, printable, span, tokens
+from turnkeeper.cli.views import Subject
+from turnkeeper.messages import Outcome, TurnResult
+
+LINE_CHARACTERS: Final = 160
+"""Characters of one progress line: wide terminals and logs, without wrapping on most."""
+
+
+def beginning(subject: Subject) -> tuple[str, ...]:
+    """Which turn this is."""
+    turn = f", turn {subject.turn_id}" if subject.turn_id else ""
+    first = f"thread {subject.thread_id}{turn}"
+    if subject.repeated:
+        first += " (the key was used before: this is the earlier turn)"
+    if subject.kept:
+        return first, "No worker answered: the prompt is kept and runs once one is up."
+    return (first,)
+
+
+def waiting_in_line(ahead: int) -> str:
+    """A queued turn."""
+    return f"queued: {ahead} turn{'s' if ahead != 1 else ''} of this thread run{'' if ahead != 1 else 's'} first"
+
+
+def timed(at: float, text: str) -> str:
+    """A progress line."""
+    return f"{clock(at)}  {one_line(text, LINE_CHARACTERS)}"
+
+
+def change_line(change: Change) -> str:
+    """One change in words."""
+    match change:
+        case StateChanged(state=state, doing=doing):
+            return f"{state}: {doing}" if doing else str(state)
+        case ToolChanged(number=number, tool=tool):
+            return f"tool {number} {tool.name}{f' {tool.title}' if tool.title else ''}: {tool.status}"
+        case RequestOpened(request=request):
+            return f"waiting for you: {request.kind} {request.title}"
+        case RequestClosed(request=request):
+            return f"answered or withdrawn: {request.kind} {request.title}"
+        case UsageChanged(usage=usage):
+            return f"{tokens(usage)}, {dollars(usage)}"
+        case StopNoticed():
+            return "a stop was asked for"
+        case _:
+            assert_never(change)
+
+
+def ending(result: TurnResult, link: str | None) -> tuple[str, ...]:
+    """The outcome, after the answer."""
+    outcome = result.outcome
+    took = span((outcome.completed_at - outcome.started_at).total_seconds())
+    evidence = outcome.evidence
+    basis = f"{evidence.kind}, woken by {evidence.woken_by}" if evidence.woken_by else str(evidence.kind)
+    calls = f"{outcome.tool_calls} tool call{'s' if outcome.tool_calls != 1 else ''}"
+    lines = [
+        f"{verdict(outcome)} after {took}",
+        f"evidence: {one_line(evidence.detail, LINE_CHARACTERS)} ({basis})",
+        f"used: {tokens(outcome.usage)}, {calls}, {dollars(outcome.usage)}",
+    ]
+    if outcome.failure is not None:
+        failure = outcome.failure
+        lines.append(f"failure: {printable(failure.message)} {printable(failure.next_step)}".rstrip())
+    if result.context_lost:
+        lines.append("The thread's earlier provider session was gone: this turn began without its context.")
+    if outcome.text_truncated:
+        lines.append("The answer is longer than what is kept; the provider has all of it.")
+    if link:
+        lines.append(f"see it: {link}")
+    return tuple(lines)
+
+
+def verdict(outcome: Outcome) -> str:
+    """State and reason, and for a stop whether the provider confirmed it."""
+    confirmed = {True: ", confirmed", False: ", unconfirmed", None: ""}[outcome.confirmed]
+    return f"{outcome.state}: {outcome.reason}{confirmed}"
+
+
+def follow_hint(thread_id: str) -> str:
+    """How to come back."""
+    return f"The turn goes on. Follow it again with: turnkeeper follow {thread_id}"

@@ -1,0 +1,168 @@
+"""`turnkeeper run`: start a turn and follow it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from turnkeeper.cli.choice import choose_view
+from turnkeeper.cli.endings import Exit, complain
+from turnkeeper.cli.following import Follower
+from turnkeeper.cli.names import fresh_thread, thread_for_key
+from turnkeeper.cli.presses import ctrl_c
+from turnkeeper.cli.reporting import follow_to_exit
+from turnkeeper.cli.service import Connector, Service
+from turnkeeper.cli.views import Subject
+from turnkeeper.client import StartedTurn
+from turnkeeper.errors import RefusedError, ServiceUnavailableError
+from turnkeeper.limits import TurnLimits
+
+LIST_HINT: Final = "See `turnkeeper threads`."
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the person typed."""
+
+    prompt: str
+    thread: str | None = None
+    directory: Path | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    agent: str | None = None
+    deadline: timedelta | None = None
+    key: str | None = None
+
+
+async def run(connector: Connector, state_dir: Path, order: Order, *, as_json: bool) -> Exit:
+    """Start the turn, show it, and say how it ended. Ctrl-C once stops the turn, twice leaves it.
+
+    Raises:
+        TurnkeeperError: the turn was not started, or nothing answers any more.
+
+    """
+    with ctrl_c() as presses:
+        return await run_with(presses, connector, state_dir, order, as_json=as_json)
+
+
+async def run_with(
+    presses: asyncio.Queue[None], connector: Connector, state_dir: Path, order: Order, *, as_json: bool
+) -> Exit:
+    """`run` for a caller that listens for Ctrl-C itself."""
+    _check(order)
+    service, started = await _unless_left(_connect_and_start(connector, state_dir, order), presses)
+    subject = _subject(started, service)
+    view = choose_view(as_json=as_json)
+    try:
+        view.begun(subject)
+        return await follow_to_exit(Follower(service.keeper, view, presses, service.link), view, subject)
+    finally:
+        view.close()
+
+
+async def _connect_and_start(connector: Connector, state_dir: Path, order: Order) -> tuple[Service, StartedTurn]:
+    service = await connector(state_dir)
+    return service, await _start(service, order)
+
+
+def _check(order: Order) -> None:
+    """What needs no server, in words for a terminal; everything else is checked at the door of the thread."""
+    if not order.prompt.strip():
+        raise RefusedError("The prompt is empty.", code="invalid_input")
+    if order.model is not None and "/" not in order.model.strip("/"):
+        message = f"--model {order.model!r}: write provider/model."
+        raise RefusedError(message, code="invalid_input")
+
+
+async def _start(service: Service, order: Order) -> StartedTurn:
+    """Give the prompt to the thread that was named, in its own place, or to a new one in this directory."""
+    directory = _directory(service, order.directory)
+    if order.thread is None:
+        thread_id = thread_for_key(order.key) if order.key else fresh_thread()
+        return await _create(service, order, thread_id, directory)
+    if directory is not None and order.endpoint is not None:
+        return await _give(service, order, order.thread, directory, order.endpoint)
+    try:
+        return await _give(service, order, order.thread, directory, order.endpoint)
+    except RefusedError as error:
+        if error.detail_code != "not_found":
+            raise
+    return await _create(service, order, order.thread, directory)
+
+
+async def _create(service: Service, order: Order, thread_id: str, directory: str | None) -> StartedTurn:
+    here = directory or _directory(service, Path.cwd())
+    return await _give(service, order, thread_id, here, order.endpoint or await service.default_endpoint())
+
+
+async def _give(
+    service: Service, order: Order, thread_id: str, directory: str | None, endpoint: str | None
+) -> StartedTurn:
+    return await service.keeper.start_turn(
+        thread_id,
+        order.prompt,
+        endpoint=endpoint,
+        directory=directory,
+        model=order.model,
+        agent=order.agent,
+        idempotency_key=order.key,
+        limits=TurnLimits(deadline=order.deadline) if order.deadline else None,
+    )
+
+
+def _directory(service: Service, given: Path | None) -> str | None:
+    """Absolute, as the endpoint wants it. Only the embedded stack's directories are certain to be on this machine."""
+    if given is None:
+        return None
+    directory = given.expanduser().absolute()
+    if service.embedded:
+        directory = directory.resolve()
+        if not directory.is_dir():
+            what = "is not a directory" if directory.exists() else "does not exist"
+            raise RefusedError(f"{directory} {what}.", code="invalid_directory")
+    return str(directory)
+
+
+def _subject(started: StartedTurn, service: Service) -> Subject:
+    result = started.result
+    if result is None:
+        return Subject(started.thread_id, key=started.idempotency_key, kept=True)
+    return Subject(
+        started.thread_id,
+        result.turn_id,
+        result.run_id,
+        started.idempotency_key,
+        position=result.position,
+        repeated=result.repeated,
+        link=service.link(started.thread_id, result.run_id) if result.run_id else None,
+    )
+
+
+async def _unless_left(starting: Coroutine[Any, Any, T], presses: asyncio.Queue[None]) -> T:
+    """The start. One Ctrl-C meanwhile stops the turn once it is accepted; a second one leaves at once."""
+    task = asyncio.create_task(starting)
+    pressed = 0
+    try:
+        while True:
+            press = asyncio.create_task(presses.get())
+            await asyncio.wait({task, press}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                press.cancel()
+                break
+            pressed += 1
+            if pressed > 1:
+                raise ServiceUnavailableError(
+                    "Left while the turn was being started: it may run.", code="left", next_step=LIST_HINT
+                )
+            complain("the turn is being started; it is stopped as soon as it is accepted (Ctrl-C again leaves).")
+    finally:
+        task.cancel()
+    if pressed:
+        presses.put_nowait(None)
+    return task.result()

@@ -1,0 +1,188 @@
+"""`turnkeeper threads`, `show`, `follow` and `interrupt`: what runs, one thread, its turn, the end of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from turnkeeper.cli import lines
+from turnkeeper.cli.choice import choose_view
+from turnkeeper.cli.endings import Exit
+from turnkeeper.cli.figures import ago, one_line
+from turnkeeper.cli.following import Follower
+from turnkeeper.cli.json_lines import write_entry
+from turnkeeper.cli.keeper import Keeper
+from turnkeeper.cli.presses import ctrl_c
+from turnkeeper.cli.reporting import follow_to_exit
+from turnkeeper.cli.service import Connector, Service
+from turnkeeper.cli.table import columns
+from turnkeeper.cli.views import Subject
+from turnkeeper.client import ThreadSummary
+from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnSnapshot
+
+ASKED_AT_ONCE: Final = 8
+"""Threads asked at the same time for a list: quick for a person, no load for a worker."""
+
+PROMPT_SHOWN: Final = 60
+"""Characters of a prompt in a list."""
+
+
+async def list_threads(connector: Connector, state_dir: Path, limit: int, *, as_json: bool) -> Exit:
+    """The latest threads, newest first."""
+    service = await connector(state_dir)
+    found = [summary async for summary in service.keeper.threads(limit)]
+    at_once = asyncio.Semaphore(ASKED_AT_ONCE)
+    snapshots = await asyncio.gather(*(_ask(service.keeper, summary, at_once) for summary in found))
+    if as_json:
+        for summary, snapshot in zip(found, snapshots, strict=True):
+            write_entry(sys.stdout, _thread_entry(summary, snapshot))
+        return Exit.OK
+    if not found:
+        sys.stdout.write('There is no thread yet. Start one with: turnkeeper run "your prompt"\n')
+        return Exit.OK
+    now = datetime.now(UTC)
+    rows = [_thread_row(summary, snapshot, now) for summary, snapshot in zip(found, snapshots, strict=True)]
+    sys.stdout.writelines(columns(("THREAD", "ENDPOINT", "STATUS", "LAST TURN", "PROMPT", "BEGUN"), rows))
+    return Exit.OK
+
+
+async def _ask(keeper: Keeper, summary: ThreadSummary, at_once: asyncio.Semaphore) -> ThreadSnapshot | None:
+    """The thread itself, or None when no worker answers: the list does not need it."""
+    async with at_once:
+        try:
+            return await keeper.thread(summary.thread_id)
+        except TurnkeeperError:
+            return None
+
+
+def _latest(thread: ThreadSnapshot) -> TurnRecord | None:
+    return thread.active or (thread.recent[-1] if thread.recent else None)
+
+
+def _thread_row(summary: ThreadSummary, thread: ThreadSnapshot | None, now: datetime) -> tuple[str, ...]:
+    begun = ago(summary.started_at, now)
+    if thread is None:
+        return (summary.thread_id, summary.endpoint, "unknown" if summary.open else "closed", "", "", begun)
+    turn = _latest(thread)
+    status = str(thread.status) if summary.open else "closed"
+    prompt = one_line(turn.prompt_start, PROMPT_SHOWN) if turn else ""
+    return (summary.thread_id, summary.endpoint, status, _turn_words(turn), prompt, begun)
+
+
+def _turn_words(turn: TurnRecord | None) -> str:
+    if turn is None:
+        return ""
+    reason = f": {turn.reason}" if turn.reason else ""
+    unconfirmed = ", unconfirmed" if turn.confirmed is False else ""
+    return f"{turn.turn_id} {turn.state}{reason}{unconfirmed}"
+
+
+def _thread_entry(summary: ThreadSummary, thread: ThreadSnapshot | None) -> dict[str, object]:
+    turn = _latest(thread) if thread else None
+    return {
+        "thread": summary.thread_id,
+        "endpoint": summary.endpoint,
+        "open": summary.open,
+        "started_at": summary.started_at.isoformat(),
+        "status": thread.status if thread else None,
+        "directory": thread.directory if thread else None,
+        "turn": turn.model_dump(mode="json") if turn else None,
+        "queued": len(thread.queued) if thread else None,
+    }
+
+
+async def show(connector: Connector, state_dir: Path, thread_id: str, *, as_json: bool) -> Exit:
+    """One thread: where it works, what runs, what waits, how the latest turns ended."""
+    service = await connector(state_dir)
+    thread = await service.keeper.thread(thread_id)
+    turn = await _running_turn(service.keeper, thread)
+    if as_json:
+        entry = {
+            "event": "thread",
+            **thread.model_dump(mode="json"),
+            "turn": turn.model_dump(mode="json") if turn else None,
+            "link": _latest_link(service, thread),
+        }
+        write_entry(sys.stdout, entry)
+        return Exit.OK
+    sys.stdout.writelines(f"{line}\n" for line in _thread_lines(service, thread, turn))
+    return Exit.OK
+
+
+async def _running_turn(keeper: Keeper, thread: ThreadSnapshot) -> TurnSnapshot | None:
+    if thread.active is None or thread.active.run_id is None:
+        return None
+    try:
+        return await keeper.turn(thread.thread_id, thread.active.run_id)
+    except ServiceUnavailableError:
+        return None  # it ended this moment, or its worker is busy: the thread's own words stand
+
+
+def _latest_link(service: Service, thread: ThreadSnapshot) -> str | None:
+    turn = _latest(thread)
+    return service.link(thread.thread_id, turn.run_id) if turn and turn.run_id else None
+
+
+def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot | None) -> list[str]:
+    found = [
+        f"thread {thread.thread_id}: {thread.status}",
+        f"endpoint {thread.endpoint}, directory {one_line(thread.directory, PROMPT_SHOWN * 4)}",
+        f"provider session {thread.session_id or 'none yet'}",
+    ]
+    if thread.last_error:
+        found.append(f"last error: {one_line(thread.last_error, lines.LINE_CHARACTERS)}")
+    if turn is not None:
+        found.append(f"running: {turn.turn_id} {turn.state}, {turn.doing}")
+        found += [f"waiting for you: {request.kind} {request.title}" for request in turn.open_requests]
+    turns = [*thread.recent, *([thread.active] if thread.active else []), *thread.queued]
+    if turns:
+        rows = [(_turn_words(item), one_line(item.prompt_start, PROMPT_SHOWN), item.error or "") for item in turns]
+        found += ["", *(line.rstrip("\n") for line in columns(("TURN", "PROMPT", "ERROR"), rows))]
+    if link := _latest_link(service, thread):
+        found += ["", f"see it: {link}"]
+    return found
+
+
+async def follow(connector: Connector, state_dir: Path, thread_id: str, *, as_json: bool) -> Exit:
+    """Follow the thread's turn, or say how the latest one ended. Ctrl-C leaves; it stops nothing."""
+    with ctrl_c() as presses:
+        service = await connector(state_dir)
+        thread = await service.keeper.thread(thread_id)
+        turn = thread.active or next(iter(thread.queued), None) or _latest(thread)
+        if turn is None:
+            raise RefusedError(f"Thread {thread_id!r} has no turn yet.", code="no_turn")
+        link = service.link(thread_id, turn.run_id) if turn.run_id else None
+        subject = Subject(thread_id, turn.turn_id, turn.run_id, turn.idempotency_key, link=link)
+        view = choose_view(as_json=as_json, stops=False)
+        follower = Follower(service.keeper, view, presses, service.link, stops=False)
+        try:
+            view.begun(subject)
+            return await follow_to_exit(follower, view, subject)
+        finally:
+            view.close()
+
+
+async def interrupt(connector: Connector, state_dir: Path, thread_id: str, why: str, *, as_json: bool) -> Exit:
+    """Stop the thread's turn and wait for the confirmation."""
+    service = await connector(state_dir)
+    result = await service.keeper.interrupt(thread_id, why=why)
+    if as_json:
+        entry = {
+            "event": "interrupted",
+            "thread": thread_id,
+            "turn": result.turn_id,
+            "was_running": result.was_running,
+            "confirmed": result.confirmed,
+            "outcome": result.outcome.model_dump(mode="json") if result.outcome else None,
+        }
+        write_entry(sys.stdout, entry)
+    elif not result.was_running:
+        sys.stdout.write("Nothing was running.\n")
+    else:
+        verdict = lines.verdict(result.outcome) if result.outcome else "ended"
+        sys.stdout.write(f"thread {thread_id}, turn {result.turn_id}: {verdict}\n")
+    return Exit.OK if result.confirmed else Exit.ENDED_OTHERWISE
