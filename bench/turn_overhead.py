@@ -1,0 +1,148 @@
+"""What Turnkeeper adds to a turn: the same prompt through a bare httpx script and through Turnkeeper, in turns.
+
+python -m bench.turn_overhead [--at-once 1 20] [--rounds N] [--in-memory] [--json FILE]
+
+A turn is scripted to last about 3 s (60 tokens at 20 a second). Rounds alternate bare, durable, bare, durable … on
+the same OpenCode, so that a machine that gets slower slows both down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from bench.bare import TURN_TIMEOUT, BareClient, timed
+from bench.servers import ENDPOINT, Servers, servers
+from bench.timing import TimedTurn, cpu_per_turn, cpu_seconds, machine, median, p99, table
+from turnkeeper.client import Turnkeeper
+
+PROMPTS: Final = {
+    "3 s": 'bench <<<[{"kind": "text", "tokens": 60, "interval": 0.05}]>>>',
+    "shortest": 'bench <<<[{"kind": "text", "tokens": 1}]>>>',
+}
+ROUNDS: Final = {1: 10, 8: 5, 20: 4, 60: 2}
+"""Rounds of each kind by turns at once: enough for a median, in minutes."""
+
+Run = Callable[[str], Awaitable[TimedTurn]]
+
+
+class DurableClient:
+    """The same turn through Turnkeeper, in a thread of its own."""
+
+    def __init__(self, running: Servers, http: httpx.AsyncClient) -> None:
+        """Read OpenCode's own times with `http`, outside the timed span."""
+        self._keeper = Turnkeeper(running.temporal)
+        self._directory = str(running.workspace)
+        self._http = http
+
+    async def turn(self, prompt: str) -> TimedTurn:
+        """A fresh thread, one prompt, its outcome."""
+        began, began_at = time.perf_counter(), time.time()
+        started = await self._keeper.start_turn(
+            f"bench-{uuid.uuid4().hex}",
+            prompt,
+            endpoint=ENDPOINT,
+            directory=self._directory,
+            accept_timeout=TURN_TIMEOUT,
+        )
+        result = await self._keeper.wait(started)
+        total = time.perf_counter() - began
+        answer = await self._http.get(f"/session/{result.session_id}/message", params={"directory": self._directory})
+        return timed(answer.raise_for_status().json(), total, began_at)
+
+
+async def measure(running: Servers, prompt: str, at_once: int, rounds: int) -> dict[str, Any]:
+    """Alternating rounds; seconds and CPU of both sides."""
+    found: dict[str, list[TimedTurn]] = {"bare": [], "durable": []}
+    cpu: dict[str, list[dict[str, float]]] = {"bare": [], "durable": []}
+    async with running.opencode.client(timeout=TURN_TIMEOUT) as http, BareClient(http, running.workspace) as bare:
+        sides: dict[str, Run] = {"bare": bare.turn, "durable": DurableClient(running, http).turn}
+        for turn in sides.values():
+            await turn(prompt)  # warm: instance, connections, workflow code
+        for _ in range(rounds):
+            for name, turn in sides.items():
+                before = {process: cpu_seconds(pid) for process, pid in running.processes.items()}
+                found[name] += await asyncio.gather(*(turn(prompt) for _ in range(at_once)))
+                after = {process: cpu_seconds(pid) for process, pid in running.processes.items()}
+                cpu[name].append(cpu_per_turn(before, after, at_once))
+    return {side: _summary(found[side], cpu[side]) for side in found}
+
+
+def _summary(turns: list[TimedTurn], cpu: list[dict[str, float]]) -> dict[str, Any]:
+    parts = ("total", "to_stored", "provider", "to_seen")
+    return {
+        "n": len(turns),
+        "p99": p99([turn.total for turn in turns]),
+        **{part: median([getattr(turn, part) for turn in turns]) for part in parts},
+        "cpu_ms": {name: median([row[name] for row in cpu]) for name in cpu[0]},
+    }
+
+
+async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """All measurements, in the order asked for."""
+    results = []
+    async with servers(in_memory=options.in_memory) as running:
+        for kind in options.turns:
+            for at_once in options.at_once:
+                rounds = options.rounds or ROUNDS.get(at_once, 3)
+                measured = await measure(running, PROMPTS[kind], at_once, rounds)
+                results.append({"turn": kind, "at_once": at_once, **measured})
+    return results
+
+
+def report(results: list[dict[str, Any]], database: str) -> str:
+    """Two tables: the ratio, and where the time goes."""
+    ratios, parts = [], []
+    for row in results:
+        bare, durable = row["bare"], row["durable"]
+        ratios.append(
+            [
+                row["turn"],
+                str(row["at_once"]),
+                str(durable["n"]),
+                f"{bare['total']:.3f}",
+                f"{durable['total']:.3f}",
+                f"{bare['p99']:.3f}",
+                f"{durable['p99']:.3f}",
+                f"**{durable['total'] / bare['total']:.3f}**",
+            ]
+        )
+        for side in ("bare", "durable"):
+            cpu = row[side]["cpu_ms"]
+            worker = sum(value for name, value in cpu.items() if name.startswith("worker"))
+            times = [f"{row[side][part] * 1000:.0f}" for part in ("to_stored", "provider", "to_seen")]
+            spent = [f"{value:.0f}" for value in (cpu["opencode"], cpu["temporal"], worker)]
+            parts.append([row["turn"], str(row["at_once"]), side, *times, *spent])
+    head = ["turn", "at once", "n", "bare s", "durable s", "bare p99", "durable p99", "ratio of medians"]
+    where = ["turn", "at once", "side", "call → stored ms", "provider ms", "answer → seen ms"]
+    where += ["CPU ms a turn: OpenCode", "Temporal", "worker"]
+    return "\n\n".join(
+        [f"{machine()}; Temporal dev server, tuned, {database}.", table(head, ratios), table(where, parts)]
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 20])
+    parser.add_argument("--turns", nargs="+", choices=list(PROMPTS), default=["3 s"])
+    parser.add_argument("--rounds", type=int, help="rounds of each side (default: by turns at once)")
+    parser.add_argument("--in-memory", action="store_true", help="Temporal without its file database")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    options = parser.parse_args()
+    results = asyncio.run(run(options))
+    print(report(results, "in memory" if options.in_memory else "file database with WAL"))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
