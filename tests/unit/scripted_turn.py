@@ -1,0 +1,168 @@
+"""A turn performed on a virtual clock, against a provider that exists on paper only.
+
+`Play` does what the `Turn` workflow does (perform each decision, learn whatever arrives meanwhile), without Temporal
+and without waiting. The providers themselves are in `paper_providers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count, cycle
+from typing import Final, Protocol
+
+from turnkeeper.lifecycle import decide, learn
+from turnkeeper.messages import Outcome
+from turnkeeper.observations import (
+    AbortReport,
+    Failure,
+    Observation,
+    ProviderEvent,
+    Seen,
+    SessionReport,
+    SubmitReport,
+)
+from turnkeeper.turn import (
+    Abort,
+    AbortReported,
+    Decision,
+    EventsArrived,
+    Fact,
+    GiveUp,
+    Look,
+    LookStarted,
+    Observed,
+    OpenSession,
+    SessionReported,
+    Settle,
+    Settled,
+    StopAsked,
+    Submit,
+    SubmitReported,
+    SubmitStarted,
+    Turn,
+    Wait,
+)
+from turnkeeper.vocabulary import EventKind, Fault, Standing
+
+T0: Final = datetime(2026, 1, 1, tzinfo=UTC)
+SILENT: Final = Failure(code="provider_unreachable", fault=Fault.PROVIDER, message="no answer", retryable=True)
+
+
+def seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+def event(kind: EventKind, *, child: bool = False, detail: str = "") -> EventsArrived:
+    """One provider event, as a fact."""
+    return EventsArrived((ProviderEvent(id="e", kind=kind, child=child, detail=detail),))
+
+
+def seen(standing: Standing, fingerprint: str = "", *, tools: int = 0, retry_at: datetime | None = None) -> Seen:
+    """A reading of the provider in which the prompt is stored."""
+    return Seen(
+        standing=standing, detail=f"it is {standing}", fingerprint=fingerprint, open_tools=tools, retry_at=retry_at
+    )
+
+
+class Provider(Protocol):
+    """What a turn asks of a provider. `at` is when the request arrives there."""
+
+    def open(self, *, resume: bool, at: datetime) -> SessionReport: ...
+
+    def submit(self, at: datetime) -> SubmitReport: ...
+
+    def look(self, at: datetime) -> Observation: ...
+
+    def abort(self, at: datetime) -> AbortReport: ...
+
+
+@dataclass
+class Play:
+    """One turn, played to its end. `inputs` are what the outside says and when: events and stops."""
+
+    turn: Turn
+    provider: Provider
+    inputs: Sequence[tuple[timedelta, Fact]] = ()
+    call_times: Sequence[timedelta] = (timedelta(0),)
+    submit_time: timedelta = timedelta(0)
+    patience: int = 20_000
+    now: datetime = T0
+    decisions: list[tuple[datetime, Turn, Decision]] = field(default_factory=list)
+    log: list[tuple[datetime, Decision | Fact]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._order = count()
+        self._call_time = cycle(self.call_times)
+        self._coming = sorted((T0 + after, next(self._order), fact) for after, fact in self.inputs)
+
+    def run(self) -> Outcome:
+        """Perform decisions until the turn is settled."""
+        for _ in range(self.patience):
+            if self.turn.outcome is not None:
+                return self.turn.outcome
+            self._step()
+        raise AssertionError(f"no end after {self.patience} decisions, {self.now - T0} after the start")
+
+    def times(self, kind: type[Decision]) -> int:
+        """How often one kind of decision was made."""
+        return sum(isinstance(decision, kind) for _, _, decision in self.decisions)
+
+    def _step(self) -> None:
+        decision = decide(self.turn, self.now)
+        self.decisions.append((self.now, self.turn, decision))
+        self.log.append((self.now, decision))
+        match decision:
+            case Settle(outcome):
+                self._learn(Settled(outcome))
+            case GiveUp(cause, why):
+                self._learn(StopAsked(cause, why))
+            case Wait(until):
+                self._sleep(until)
+            case OpenSession(resume):
+                report = self.provider.open(resume=resume, at=self.now)
+                self._call(SessionReported(report))
+            case Submit():
+                self._submit()
+            case Look():
+                self._learn(LookStarted())
+                self._call(Observed(self.provider.look(self.now)))
+            case Abort():
+                self._call(AbortReported(self.provider.abort(self.now)))
+
+    def _submit(self) -> None:
+        """The only call that other decisions may overtake: a stop does not wait for it."""
+        self._learn(SubmitStarted())
+        report = SubmitReported(self.provider.submit(self.now))
+        self._coming = sorted([*self._coming, (self.now + self.submit_time, next(self._order), report)])
+        while self.turn.submitting and self.turn.stop is None:
+            self._sleep(self._coming[0][0])
+
+    def _sleep(self, until: datetime) -> None:
+        """Let time pass until `until` or the first thing that comes in."""
+        if self._coming and self._coming[0][0] <= until:
+            self.now, _, fact = self._coming.pop(0)
+            self._learn(fact)
+        else:
+            self.now = until
+
+    def _call(self, answer: Fact) -> None:
+        """Let the call's time pass, then learn its answer.
+
+        As in the workflow, a call is abandoned when a stop comes in, and one made for a stop when its grace is over.
+        """
+        end = self.now + next(self._call_time)
+        stopping = self.turn.stop
+        limit = end if stopping is None else min(end, stopping.asked_at + self.turn.limits.interrupt_grace)
+        while self._coming and self._coming[0][0] <= limit:
+            self._sleep(limit)
+            if stopping is None and self.turn.stop is not None:
+                return
+        self.now = limit
+        if limit == end:
+            self._learn(answer)
+
+    def _learn(self, fact: Fact) -> None:
+        self.log.append((self.now, fact))
+        self.turn = learn(self.turn, fact, self.now)

@@ -1,0 +1,274 @@
+"""What holds of a turn whatever happens to it: any provider, any events, any clock.
+
+Each property is about one sentence of the theory in `lifecycle`. The driver and the providers are in `scripted_turn`
+and `paper_providers`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.paper_providers import Arbitrary
+from tests.unit.scripted_turn import SILENT, T0, Play, event, seconds, seen
+from turnkeeper.lifecycle import TERMINAL, begin, deadline_of, decide, learn
+from turnkeeper.limits import MAX_SUBMITS, TurnLimits
+from turnkeeper.observations import (
+    AbortReport,
+    Accepted,
+    NotSent,
+    NotThere,
+    Observation,
+    PerhapsSent,
+    Refused,
+    Seen,
+    SessionMissing,
+    SessionOpened,
+    SessionReport,
+    SubmitReport,
+    Unreachable,
+)
+from turnkeeper.readings import SETTLEMENTS
+from turnkeeper.turn import (
+    STOP_REASONS,
+    Abort,
+    AbortReported,
+    EventsArrived,
+    Fact,
+    IllegalTransitionError,
+    Look,
+    LookStarted,
+    Observed,
+    OpenSession,
+    SessionReported,
+    Settle,
+    Settled,
+    StopAsked,
+    StopCause,
+    Submit,
+    SubmitReported,
+    SubmitStarted,
+    Turn,
+    Wait,
+)
+from turnkeeper.vocabulary import EventKind, Reason, Standing
+
+# No per-example deadline: the machine that runs this is shared. The same examples every time: a red build can be
+# repeated, and looking for new ones is `--hypothesis-seed` away.
+ANY = settings(deadline=None, derandomize=True, max_examples=150)
+
+SLOWEST_CALL: Final = seconds(5)
+TIGHT: Final = TurnLimits(
+    look_interval=seconds(5),
+    look_interval_max=seconds(20),
+    unreachable_timeout=seconds(40),
+    stall_timeout=seconds(60),
+    tool_stall_timeout=seconds(90),
+    deadline=seconds(300),
+)
+
+UNREACHABLE: Final = Unreachable(failure=SILENT)
+
+failures = st.just(SILENT)
+times = st.floats(0, 200).map(lambda value: round(value, 2))
+pauses = st.sampled_from([0.0, 0.05, 0.3, 1.0, 2.0, 5.0]).map(seconds)
+event_facts = st.builds(event, st.sampled_from(EventKind), child=st.booleans(), detail=st.just("it broke"))
+stops = st.builds(StopAsked, st.sampled_from(StopCause), st.just("a test"))
+inputs = st.lists(st.tuples(times.map(seconds), event_facts | stops), max_size=12)
+
+seens = st.builds(
+    seen,
+    st.sampled_from(Standing),
+    st.sampled_from(["one", "two"]),
+    tools=st.integers(0, 1),
+    retry_at=st.none() | times.map(lambda value: T0 + seconds(value)),
+)
+missing = st.builds(NotThere, what=st.sampled_from(["prompt", "prompt", "session"]), busy=st.booleans())
+silent = st.just(UNREACHABLE)
+restless = seens.filter(lambda reading: reading.standing in {Standing.RUNNING, Standing.WAITING, Standing.UNSTARTED})
+observations: st.SearchStrategy[Observation] = st.one_of(restless, seens, missing, silent)
+opened = st.just(SessionOpened(session_id="ses_1"))
+session_reports: st.SearchStrategy[SessionReport] = st.one_of(
+    opened, st.just(SessionMissing()), silent, st.builds(Refused, failure=failures)
+)
+submit_reports: st.SearchStrategy[SubmitReport] = st.one_of(
+    st.builds(Accepted),
+    st.builds(PerhapsSent),
+    st.builds(NotSent, failure=failures),
+    st.builds(Refused, failure=failures),
+    st.just(NotThere(what="session")),
+)
+providers = st.builds(
+    Arbitrary,
+    sessions=st.lists(session_reports, min_size=1, max_size=3),
+    submits=st.lists(submit_reports, min_size=1, max_size=3),
+    looks=st.lists(observations, min_size=1, max_size=8),
+    abort_sent=st.booleans(),
+)
+turns = st.builds(lambda resume: begin(TIGHT, T0, resume=resume), st.booleans())
+
+
+@st.composite
+def any_play(draw: st.DrawFn) -> Play:
+    return Play(
+        turn=draw(turns),
+        provider=draw(providers),
+        inputs=draw(inputs),
+        call_times=draw(st.lists(pauses, min_size=1, max_size=4)),
+        submit_time=draw(pauses),
+    )
+
+
+def holds(turn: Turn) -> None:
+    """The invariants of one turn."""
+    for outcome in (turn.verdict, turn.outcome):
+        if outcome is None:
+            continue
+        assert outcome.state in TERMINAL
+        assert outcome.state == SETTLEMENTS[outcome.reason][0]
+        assert outcome.completed_at >= outcome.started_at == turn.started_at
+        assert outcome.evidence.detail
+        assert outcome.evidence.at == outcome.completed_at
+        assert (outcome.confirmed is not None) == (outcome.reason in STOP_REASONS.values())
+    assert turn.submits <= MAX_SUBMITS
+    assert turn.retries == 0 or turn.unreachable_since is not None
+
+
+# --- any order of facts ---------------------------------------------------------------------------------------------
+
+facts: st.SearchStrategy[Fact] = st.one_of(
+    st.builds(SessionReported, session_reports),
+    st.just(SubmitStarted()),
+    st.builds(SubmitReported, submit_reports),
+    st.just(LookStarted()),
+    st.builds(Observed, observations),
+    event_facts,
+    stops,
+    st.builds(AbortReported, st.builds(AbortReport, sent=st.booleans())),
+)
+
+
+@ANY
+@given(turns, st.lists(st.tuples(pauses, facts), max_size=40))
+def test_no_sequence_of_facts_breaks_an_invariant(turn: Turn, story: list[tuple[timedelta, Fact]]) -> None:
+    now = T0
+    for pause, fact in story:
+        now += pause
+        try:
+            turn = learn(turn, fact, now)
+        except IllegalTransitionError:
+            continue  # refused, and as `turn` is frozen, nothing changed
+        holds(turn)
+        decision = decide(turn, now)
+        if isinstance(decision, Wait):
+            assert now < decision.until
+        if isinstance(decision, Settle):
+            turn = learn(turn, Settled(decision.outcome), now)
+            assert learn(turn, fact, now) == turn
+            return
+
+
+# --- any provider ---------------------------------------------------------------------------------------------------
+
+
+@ANY
+@given(any_play())
+def test_every_turn_settles_in_time_and_says_why(play: Play) -> None:
+    play.run()
+    holds(play.turn)
+    # One call may be in flight when the deadline passes.
+    assert play.now - T0 <= TIGHT.deadline + SLOWEST_CALL + TIGHT.interrupt_grace
+
+
+@ANY
+@given(any_play())
+def test_a_stop_is_answered_within_its_grace(play: Play) -> None:
+    outcome = play.run()
+    stop = play.turn.stop
+    assert outcome.confirmed is None or stop is not None
+    if stop is not None:
+        assert outcome.completed_at <= stop.asked_at + TIGHT.interrupt_grace
+
+
+@ANY
+@given(any_play())
+def test_a_settled_turn_absorbs_everything(play: Play) -> None:
+    play.run()
+    for fact in (SubmitStarted(), LookStarted(), StopAsked(StopCause.ASKED), event(EventKind.IDLE)):
+        assert learn(play.turn, fact, play.now) is play.turn
+    with pytest.raises(IllegalTransitionError):
+        decide(play.turn, play.now)
+
+
+@ANY
+@given(any_play())
+def test_waits_end_in_the_future_and_never_after_the_deadline(play: Play) -> None:
+    play.run()
+    for now, turn, decision in play.decisions:
+        if isinstance(decision, Wait):
+            end = deadline_of(turn) if turn.stop is None else turn.stop.asked_at + TIGHT.interrupt_grace
+            assert now < decision.until <= end
+
+
+@ANY
+@given(any_play())
+def test_nothing_is_looked_for_before_it_is_sent_nor_sent_after_a_stop(play: Play) -> None:
+    play.run()
+    for _, turn, decision in play.decisions:
+        if isinstance(decision, Look | Abort):
+            assert turn.submits > 0
+        if isinstance(decision, Submit | OpenSession):
+            assert turn.stop is None
+
+
+@ANY
+@given(any_play())
+def test_a_prompt_is_sent_again_only_when_the_provider_is_known_not_to_have_it(play: Play) -> None:
+    play.run()
+    sent_at: datetime | None = None
+    known_absent = True
+    for now, entry in play.log:
+        match entry:
+            case Submit():
+                assert known_absent
+                sent_at, known_absent = now, False
+            case SubmitReported(NotSent()):
+                known_absent = True
+            case Observed(NotThere(what="prompt", busy=False)):
+                known_absent = sent_at is not None and now - sent_at >= TIGHT.accept_budget
+            case Observed(Seen()) | Observed(NotThere(busy=True)):
+                known_absent = False
+            case _:
+                pass
+
+
+@ANY
+@given(any_play())
+def test_decisions_make_progress(play: Play) -> None:
+    """With answers that take no time, only a few decisions are made at one moment: no busy loop."""
+    instant = replace(play, call_times=(seconds(0),), submit_time=seconds(0))
+    instant.run()
+    moments = Counter(now for now, _, decision in instant.decisions if not isinstance(decision, Wait))
+    arrivals = Counter(T0 + after for after, _ in instant.inputs)
+    assert all(decided <= 10 + 2 * arrivals[now] for now, decided in moments.items())
+
+
+@ANY
+@given(play=any_play(), sent=st.booleans())
+def test_a_silent_provider_is_given_up_in_time_and_not_earlier(play: Play, *, sent: bool) -> None:
+    submits: list[SubmitReport] = [PerhapsSent()] if sent else [NotSent(failure=SILENT)]
+    provider = Arbitrary(sessions=[SessionOpened(session_id="ses_1")], submits=submits, looks=[UNREACHABLE])
+    heard = [(after, fact) for after, fact in play.inputs if isinstance(fact, EventsArrived)]
+    silent_play = replace(play, provider=provider, inputs=heard)
+    outcome = silent_play.run()
+    first = next(now for now, fact in silent_play.log if isinstance(fact, Observed | SubmitReported))
+    assert outcome.reason is Reason.PROVIDER_UNREACHABLE
+    silence = silent_play.now - first
+    assert TIGHT.unreachable_timeout <= silence <= TIGHT.unreachable_timeout + 2 * SLOWEST_CALL
+    assert ("not sent" in outcome.evidence.detail) == (not sent)
