@@ -22,7 +22,10 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above: nobody would ever end us
         os._exit(1)
-    os.execv(program[0], program)  # noqa: S606 - becoming the program we were given is all this file does
+    try:
+        os.execv(program[0], program)  # noqa: S606 - becoming the program we were given is all this file does
+    except OSError as error:
+        sys.exit(f"{program[0]}: {error.strerror}")
 
 
 if __name__ == "__main__":

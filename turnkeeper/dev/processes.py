@@ -191,11 +191,14 @@ class SupervisedProcess:
     async def _until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._start_deadline
-        while not await self._ready():
-            if not self.running:
+        while True:
+            ready = await self._ready()
+            if not self.running:  # asked second: something else may have answered in its place
                 raise ProcessFailedError(
                     f"{self.name} ended with code {self.exit_code} before it was ready. {self._said()}"
                 )
+            if ready:
+                return
             if loop.time() > deadline:
                 raise ProcessFailedError(f"{self.name} was not ready within {self._start_deadline:g} s. {self._said()}")
             await asyncio.sleep(READY_POLL)
