@@ -1,0 +1,50 @@
+"""One worker on one shared Temporal and one shared OpenCode; tests that kill something bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from tests.e2e.turns.deployment import Deployment, deployed
+from turnkeeper.dev.opencode_server import OpenCodeServer
+from turnkeeper.dev.temporal_server import TemporalServer
+
+_MEASURED: list[str] = []
+
+Measured = Callable[[str, float], None]
+
+
+@pytest.fixture(scope="session")
+async def temporal_client(temporal_server: TemporalServer) -> Client:
+    return await Client.connect(temporal_server.address, data_converter=pydantic_data_converter)
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Above every directory of the tests."""
+    return tmp_path_factory.getbasetemp().resolve()
+
+
+@pytest.fixture(scope="session")
+async def deployment(
+    temporal_client: Client, opencode: OpenCodeServer, workspace: Path, root: Path
+) -> AsyncIterator[Deployment]:
+    async with deployed(temporal_client, opencode, directory=workspace, root=root) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def measured() -> Measured:
+    """Note seconds that a person wants to know; the run's summary shows them."""
+    return lambda what, seconds: _MEASURED.append(f"{what}: {seconds:.2f} s")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _MEASURED:
+        terminalreporter.section("measured")
+        for line in _MEASURED:
+            terminalreporter.write_line(line)
