@@ -10,7 +10,16 @@ from tests.unit.scripted_turn import SILENT, T0, event, seconds, seen
 from turnkeeper.lifecycle import begin, decide, learn
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import Outcome
-from turnkeeper.observations import AbortReport, Accepted, NotThere, Observation, SessionOpened, Unreachable
+from turnkeeper.observations import (
+    AbortReport,
+    Accepted,
+    NotSent,
+    NotThere,
+    Observation,
+    PerhapsSent,
+    SessionOpened,
+    Unreachable,
+)
 from turnkeeper.turn import (
     AbortReported,
     Decision,
@@ -27,7 +36,7 @@ from turnkeeper.turn import (
     Turn,
     Wait,
 )
-from turnkeeper.vocabulary import EventKind
+from turnkeeper.vocabulary import EventKind, Standing
 
 OPENED: Final = SessionReported(SessionOpened(session_id="ses_1"))
 ACCEPTED: Final = SubmitReported(Accepted())
@@ -36,6 +45,11 @@ ABORTED: Final = AbortReported(AbortReport(sent=True))
 NO_ANSWER: Final = Unreachable(failure=SILENT)
 NO_PROMPT: Final = NotThere(what="prompt")
 NO_SESSION: Final = NotThere(what="session")
+NOT_SENT: Final = SubmitReported(NotSent(failure=SILENT))
+PERHAPS_SENT: Final = SubmitReported(PerhapsSent())
+RUNNING: Final = seen(Standing.RUNNING)
+WAITING: Final = seen(Standing.WAITING)
+UNSTARTED: Final = seen(Standing.UNSTARTED)
 
 
 @dataclass
@@ -99,17 +113,6 @@ def accepted(limits: TurnLimits | None = None) -> Story:
     return submitting(limits).learns(ACCEPTED)
 
 
-__all__ = [
-    "ABORTED",
-    "ACCEPTED",
-    "NO_ANSWER",
-    "NO_PROMPT",
-    "NO_SESSION",
-    "OPENED",
-    "STOP",
-    "Story",
-    "accepted",
-    "fresh",
-    "seen",
-    "submitting",
-]
+def running(limits: TurnLimits | None = None) -> Story:
+    """Seen at work, five seconds after it was accepted."""
+    return accepted(limits).after(5).looks(RUNNING)

@@ -1,0 +1,214 @@
+"""The rules of a turn, told as what happens to it and what a person then sees."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.scripted_turn import T0, seconds, seen
+from tests.unit.turn_story import (
+    ACCEPTED,
+    NO_ANSWER,
+    NO_PROMPT,
+    NO_SESSION,
+    NOT_SENT,
+    OPENED,
+    PERHAPS_SENT,
+    RUNNING,
+    UNSTARTED,
+    WAITING,
+    accepted,
+    fresh,
+    running,
+    submitting,
+)
+from turnkeeper.lifecycle import state_of
+from turnkeeper.limits import MAX_SUBMITS
+from turnkeeper.observations import NotThere, Refused, SessionMissing
+from turnkeeper.turn import Look, OpenSession, SessionReported, Settled, Submit, SubmitReported, SubmitStarted, Wait
+from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
+
+HALTED = seen(Standing.HALTED, "half an answer")
+SUCCEEDED = seen(Standing.SUCCEEDED)
+
+
+# --- a normal turn --------------------------------------------------------------------------------------------------
+
+
+def test_it_opens_the_session_sends_the_prompt_waits_and_ends_finished() -> None:
+    story = fresh()
+    assert story.decision == OpenSession(resume=False)
+    assert story.learns(OPENED).decision == Submit()
+    assert story.learns(SubmitStarted(), ACCEPTED).waits == 10
+    assert story.after(2).hears(EventKind.IDLE).decision == Look(Wake.EVENT)
+    outcome = story.looks(SUCCEEDED).outcome
+    assert (outcome.state, outcome.reason, outcome.confirmed) == (TurnState.COMPLETED, Reason.FINISHED, None)
+    assert (outcome.evidence.kind, outcome.evidence.woken_by) == (EvidenceKind.SNAPSHOT, Wake.EVENT)
+    assert outcome.completed_at == T0 + seconds(2)
+
+
+def test_a_session_that_is_gone_is_made_anew_and_the_loss_is_remembered() -> None:
+    story = fresh(resume=True)
+    assert story.decision == OpenSession(resume=True)
+    assert story.learns(SessionReported(SessionMissing())).decision == OpenSession(resume=False)
+    assert story.turn.context_lost
+
+
+def test_a_refused_session_or_prompt_ends_it_with_the_providers_words() -> None:
+    refused = Refused(failure=NO_ANSWER.failure)
+    for story in (fresh().learns(SessionReported(refused)), submitting().learns(SubmitReported(refused))):
+        assert story.outcome.reason is Reason.PROMPT_REJECTED
+        assert story.outcome.failure == NO_ANSWER.failure
+
+
+@pytest.mark.parametrize(
+    ("standing", "reason", "state"),
+    [
+        (Standing.SUCCEEDED, Reason.FINISHED, TurnState.COMPLETED),
+        (Standing.TRUNCATED, Reason.TRUNCATED, TurnState.COMPLETED),
+        (Standing.REFUSED, Reason.REFUSED, TurnState.INTERRUPTED),
+        (Standing.ABSORBED, Reason.SUPERSEDED, TurnState.INTERRUPTED),
+        (Standing.ABORTED, Reason.ABORTED_ELSEWHERE, TurnState.INTERRUPTED),
+        (Standing.FAILED, Reason.PROVIDER_ERROR, TurnState.ERROR),
+    ],
+)
+def test_a_conclusive_reading_ends_it_at_once(standing: Standing, reason: Reason, state: TurnState) -> None:
+    outcome = running().looks(seen(standing)).outcome
+    assert (outcome.reason, outcome.state) == (reason, state)
+
+
+def test_a_person_sees_running_waiting_and_the_end() -> None:
+    story = running()
+    assert state_of(story.turn) is TurnState.RUNNING
+    assert state_of(story.looks(WAITING).turn) is TurnState.WAITING
+    story.looks(SUCCEEDED).learns(Settled(story.outcome))
+    assert state_of(story.turn) is TurnState.COMPLETED
+
+
+# --- the first second -----------------------------------------------------------------------------------------------
+
+
+def test_an_accepted_prompt_that_does_not_run_yet_is_looked_at_again() -> None:
+    story = accepted().hears(EventKind.IDLE).looks(UNSTARTED)
+    assert story.waits == 2
+    assert story.after(2).looks(UNSTARTED).is_open
+    assert story.after(7.9).looks(UNSTARTED).is_open
+
+
+def test_a_prompt_that_never_runs_is_dropped_when_its_start_budget_is_over() -> None:
+    story = accepted().looks(UNSTARTED).after(8).looks(UNSTARTED).after(2).looks(UNSTARTED)
+    assert story.outcome.reason is Reason.PROMPT_DROPPED
+
+
+def test_a_prompt_that_fails_before_it_runs_says_what_the_provider_said() -> None:
+    story = accepted().looks(UNSTARTED).hears(EventKind.SESSION_ERROR, detail="no such model")
+    outcome = story.looks(UNSTARTED).after(2).looks(UNSTARTED).outcome
+    assert outcome.reason is Reason.PROVIDER_ERROR
+    assert outcome.failure is not None
+    assert outcome.failure.message == "no such model"
+
+
+def test_an_error_from_before_the_prompt_left_is_another_turns() -> None:
+    story = fresh().learns(OPENED).hears(EventKind.SESSION_ERROR, detail="the last turn's")
+    story.learns(SubmitStarted(), ACCEPTED).looks(UNSTARTED).after(2).looks(UNSTARTED)
+    assert story.is_open
+
+
+# --- a run that is lost ---------------------------------------------------------------------------------------------
+
+
+def test_idle_before_the_last_word_is_not_lost() -> None:
+    story = running().hears(EventKind.IDLE).looks(HALTED)
+    assert story.waits == 2
+    assert story.after(0.35).hears(EventKind.IDLE).looks(SUCCEEDED).outcome.reason is Reason.FINISHED
+
+
+def test_two_readings_that_agree_make_it_lost() -> None:
+    outcome = running().looks(HALTED).after(2).looks(HALTED).outcome
+    assert (outcome.state, outcome.reason) == (TurnState.INTERRUPTED, Reason.PROVIDER_LOST_TURN)
+
+
+def test_two_readings_too_near_each_other_do_not() -> None:
+    assert running().looks(HALTED).after(1.9).looks(HALTED).is_open
+
+
+def test_a_changed_fingerprint_restarts_the_suspicion() -> None:
+    story = running().looks(HALTED).after(2).looks(seen(Standing.HALTED, "more of it"))
+    assert story.waits == 2
+    assert not story.after(2).looks(seen(Standing.HALTED, "more of it")).is_open
+
+
+def test_a_reading_at_work_ends_the_suspicion() -> None:
+    story = running().looks(HALTED).after(2).looks(RUNNING).after(2).looks(HALTED)
+    assert story.is_open
+
+
+def test_a_deleted_session_is_gone() -> None:
+    assert running().looks(NO_SESSION).outcome.reason is Reason.SESSION_GONE
+
+
+# --- a provider that does not answer --------------------------------------------------------------------------------
+
+
+def test_silence_ends_nothing_before_its_time_and_then_does() -> None:
+    story = running().looks(NO_ANSWER)
+    for pause in (1, 2, 3, 3):
+        assert story.waits == pause
+        story.after(pause).looks(NO_ANSWER)
+    assert story.after(290.9).is_open
+    outcome = story.after(0.1).outcome
+    assert outcome.reason is Reason.PROVIDER_UNREACHABLE
+    assert "may still be at work" in outcome.evidence.detail
+
+
+def test_it_says_so_when_the_prompt_was_never_sent() -> None:
+    story = fresh().learns(SessionReported(NO_ANSWER)).after(300)
+    assert "not sent" in story.outcome.evidence.detail
+
+
+def test_one_answer_ends_the_silence() -> None:
+    story = running().looks(NO_ANSWER).after(299).looks(RUNNING).after(5).looks(NO_ANSWER)
+    assert story.after(299).is_open
+
+
+def test_silence_says_nothing_against_a_run() -> None:
+    story = running().looks(HALTED).after(2).looks(NO_ANSWER)
+    assert story.is_open
+
+
+# --- sending again --------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_that_was_not_sent_is_sent_again_after_a_pause() -> None:
+    story = submitting().learns(NOT_SENT)
+    assert story.waits == 1
+    assert story.after(1).decision == Submit()
+
+
+def test_a_prompt_that_was_perhaps_sent_is_looked_for_until_its_budget_is_over() -> None:
+    story = submitting().learns(PERHAPS_SENT)
+    assert story.decision == Look(Wake.SUBMIT)
+    story.looks(NO_PROMPT)
+    while story.now < T0 + seconds(29.5):
+        assert story.waits == 0.5
+        story.after(0.5).looks(NO_PROMPT)
+    assert story.after(0.5).looks(NO_PROMPT).decision == Submit()
+
+
+def test_a_prompt_is_never_sent_again_while_the_session_is_busy() -> None:
+    story = submitting().learns(PERHAPS_SENT).after(31).looks(NotThere(what="prompt", busy=True))
+    assert isinstance(story.decision, Wait)
+
+
+def test_a_prompt_that_was_once_seen_is_never_sent_again() -> None:
+    story = accepted().after(31).looks(NO_PROMPT).after(2).looks(NO_PROMPT)
+    assert story.outcome.reason is Reason.PROVIDER_LOST_TURN
+
+
+def test_after_the_last_submit_the_prompt_counts_as_rejected() -> None:
+    story = fresh().learns(OPENED)
+    for _ in range(MAX_SUBMITS):
+        assert story.decision == Submit()
+        story.learns(SubmitStarted(), PERHAPS_SENT).looks(NO_PROMPT).after(28).looks(NO_PROMPT).after(2).looks(
+            NO_PROMPT
+        )
+    assert story.outcome.reason is Reason.PROMPT_REJECTED
