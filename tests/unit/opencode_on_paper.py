@@ -113,14 +113,12 @@ def prompt(message_id: str = MESSAGE, created: int = 1) -> dict[str, Any]:
     return {"info": info, "parts": [{"id": "prt_1", "type": "text", "text": "go"}]}
 
 
-def reply(
-    message_id: str, parent: str = MESSAGE, *, parts: list[Any] | None = None, **fields: object
-) -> dict[str, Any]:
+def reply(message_id: str, *, parts: list[Any] | None = None, **fields: object) -> dict[str, Any]:
     info = {
         "id": message_id,
         "sessionID": SESSION,
         "role": "assistant",
-        "parentID": parent,
+        "parentID": MESSAGE,
         "time": {"created": 1, "completed": 2},
         **fields,
     }

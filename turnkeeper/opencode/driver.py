@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
-from turnkeeper.errors import ProviderError, ProviderNotFoundError
+from turnkeeper.errors import DeliveryUnknownError, ProviderError, ProviderNotFoundError
 from turnkeeper.observations import (
     AbortReport,
     AbortRequest,
     AdmitRequest,
+    Failure,
     LookRequest,
     NotThere,
     Observation,
@@ -34,6 +36,19 @@ from turnkeeper.opencode.wire import Message, PermissionRequest, QuestionRequest
 MAX_CHILDREN: Final = 20
 """Running child sessions followed in one look. More is a runaway; its permissions are then not all shown."""
 
+CHECK_SECONDS: Final = 8.0
+"""Bound of a start's check. A provider that needs longer is one that could not be asked."""
+
+OPEN_SECONDS: Final = 17.0
+"""Bound of opening a session: up to five calls, the first of which may start an instance (0.6 s, more under load)."""
+
+LOOK_SECONDS: Final = 10.0
+"""Bound of one look, so that a slow provider cannot hold a turn's clock; two to five calls of milliseconds each."""
+
+ABORT_SECONDS: Final = 6.0
+"""Bound of one abort. OpenCode answers after its clean-up, 0.3 s at worst; with the look after it, a stop must stay
+within its grace."""
+
 
 class OpenCodeDriver:
     """The verbs of one endpoint. Safe for many at once; holds nothing but a short-lived list of models and agents."""
@@ -50,16 +65,19 @@ class OpenCodeDriver:
             RefusedError: unknown model or agent, or a session of another directory.
 
         """
-        try:
-            if request.session_id is not None:
-                await sessions.check_directory(self._client, request.session_id, request.directory)
-            await self._catalogue.check(request.directory, request.model, request.agent)
-        except ProviderError:
-            return
+        with suppress(ProviderError, TimeoutError):
+            async with asyncio.timeout(CHECK_SECONDS):
+                if request.session_id is not None:
+                    await sessions.check_directory(self._client, request.session_id, request.directory)
+                await self._catalogue.check(request.directory, request.model, request.agent)
 
     async def open_session(self, request: SessionRequest) -> SessionReport:
         """Make sure that the session exists, belongs to the directory and carries our metadata. Safe to repeat."""
-        return await sessions.open_session(self._client, self._catalogue, request)
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                return await sessions.open_session(self._client, self._catalogue, request)
+        except TimeoutError:
+            return Unreachable(failure=self._too_slow("opening the session", OPEN_SECONDS))
 
     async def submit(self, request: PromptRequest) -> SubmitReport:
         """Deliver the prompt unless it is there already. Safe to repeat, also after a lost answer."""
@@ -68,9 +86,12 @@ class OpenCodeDriver:
     async def look(self, request: LookRequest) -> Observation:
         """One reading of the turn: the status first, then the messages, then what hangs on open tools."""
         try:
-            return await self._look(request)
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await self._look(request)
         except ProviderError as error:
             return Unreachable(failure=error.failure())
+        except TimeoutError:
+            return Unreachable(failure=self._too_slow("looking at the turn", LOOK_SECONDS))
 
     async def _look(self, request: LookRequest) -> Observation:
         statuses = await self._client.statuses(request.directory)
@@ -92,17 +113,19 @@ class OpenCodeDriver:
 
         OpenCode takes the children along with a parent that runs; one whose parent died is aborted by name.
         """
+        sent = False
         try:
-            await self._client.abort(request.session_id)
+            async with asyncio.timeout(ABORT_SECONDS):
+                await self._client.abort(request.session_id)
+                sent = True
+                statuses = await self._client.statuses(request.directory)
+                for child in await self._running_children(request.session_id, statuses):
+                    await self._client.abort(child.id)
         except ProviderError as error:
-            return AbortReport(sent=False, failure=error.failure())
-        try:
-            statuses = await self._client.statuses(request.directory)
-            for child in await self._running_children(request.session_id, statuses):
-                await self._client.abort(child.id)
-        except ProviderError as error:
-            return AbortReport(sent=True, failure=error.failure())
-        return AbortReport(sent=True)
+            return AbortReport(sent=sent, failure=error.failure())
+        except TimeoutError:
+            return AbortReport(sent=sent, failure=self._too_slow("aborting", ABORT_SECONDS))
+        return AbortReport(sent=sent)
 
     async def _requests(
         self, directory: str, messages: Sequence[Message]
@@ -146,3 +169,8 @@ class OpenCodeDriver:
             found.extend(running)
             parents.extend(child.id for child in running)
         return sorted(found[:MAX_CHILDREN], key=lambda child: child.id)
+
+    def _too_slow(self, what: str, seconds: float) -> Failure:
+        return DeliveryUnknownError(
+            f"{what}: endpoint {self._client.name} did not answer within {seconds:g} s.", code="provider_timeout"
+        ).failure()

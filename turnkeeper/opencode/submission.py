@@ -27,10 +27,11 @@ gave the delivery up."""
 STORED_SECONDS: Final = 5.0
 """How long to wait for a sent prompt to be stored; four times the worst measured."""
 
-FIRST_PAUSE_SECONDS: Final = 0.025
-"""Between two looks for the stored prompt, doubling: a warm server needs 0 to 0.1 s."""
+FIRST_PAUSE_SECONDS: Final = 0.1
+"""Before the first look for the stored prompt, then doubling: a warm server needs 0 to 0.1 s, and nobody waits for
+this answer, while every look is work for OpenCode's one thread at the moment when all prompts arrive."""
 
-LONGEST_PAUSE_SECONDS: Final = 0.25
+LONGEST_PAUSE_SECONDS: Final = 0.8
 
 
 async def submit(client: OpenCodeClient, request: PromptRequest) -> SubmitReport:
@@ -95,13 +96,13 @@ class _Delivery:
         try:
             async with asyncio.timeout(STORED_SECONDS):
                 while True:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                     try:
                         if await self._stored():
                             return Accepted()
                     except ProviderError as error:
                         doubt = f" {error.message}"
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         except TimeoutError:
             return PerhapsSent(detail=f"{sent} It was not seen in the message list within {STORED_SECONDS:g} s.{doubt}")
 
