@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import stat
@@ -15,7 +16,7 @@ from temporalio.client import Client
 
 from tests.e2e.bare_session import BareSession, answer_text
 from tests.e2e.conftest import SEARCH_ATTRIBUTES
-from tests.e2e.waiting import until_true
+from tests.e2e.waiting import DEADLINE, until_true
 from turnkeeper.dev.errors import (
     BinaryMissingError,
     PortInUseError,
@@ -23,16 +24,35 @@ from turnkeeper.dev.errors import (
     StackHeldError,
     StackNotFoundError,
 )
-from turnkeeper.dev.opencode_server import OpenCodeServer
+from turnkeeper.dev.model import ScriptedModel
+from turnkeeper.dev.opencode_server import SCRIPTED_MODEL, OpenCodeServer, scripted_config
+from turnkeeper.dev.opencode_setup import find_user_setup
 from turnkeeper.dev.stack import EmbeddedStack, StackSettings, WorkerHook
 from turnkeeper.dev.stack_state import STATE_FILE, Ports, StackState, command_of, read_stack
 from turnkeeper.dev.temporal_server import TemporalServer
 
 NOTED_WORKER = "import os, time; print('sees ' + os.environ['TEMPORAL_ADDRESS'], flush=True); time.sleep(600)"
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from tests.e2e.test_embedded_stack import settings_for
+from turnkeeper.dev.stack import EmbeddedStack
+
+async def main():
+    async with EmbeddedStack(settings_for(Path(sys.argv[1]), Path(sys.argv[2]))):
+        print("up", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
 
 
-def worker_environment(state: StackState) -> dict[str, str]:
-    return {"TEMPORAL_ADDRESS": state.temporal_address}
+def settings_for(state: Path, program: Path) -> StackSettings:
+    worker = WorkerHook(
+        command=[sys.executable, "-c", NOTED_WORKER],
+        environment=lambda state: {"TEMPORAL_ADDRESS": state.temporal_address},
+    )
+    return StackSettings(state=state, search_attributes=SEARCH_ATTRIBUTES, opencode_program=program, worker=worker)
 
 
 def fake_opencode(folder: Path, script: str) -> Path:
@@ -42,36 +62,46 @@ def fake_opencode(folder: Path, script: str) -> Path:
     return program
 
 
-async def test_a_stack_is_found_again_with_its_data(tmp_path: Path, workspace: Path, pinned_opencode: Path) -> None:
+async def test_a_stack_that_is_killed_leaves_nothing_running_and_is_found_again(
+    tmp_path: Path, workspace: Path, pinned_opencode: Path
+) -> None:
     state_directory = tmp_path / "state"
-    settings = StackSettings(
-        state=state_directory,
-        search_attributes=SEARCH_ATTRIBUTES,
-        opencode_program=pinned_opencode,
-        worker=WorkerHook(command=[sys.executable, "-c", NOTED_WORKER], environment=worker_environment),
+    owner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OWNER, str(state_directory), str(pinned_opencode), stdout=asyncio.subprocess.PIPE
     )
-    async with EmbeddedStack(settings) as stack:
-        first = read_stack(state_directory)
-        assert first == stack.state
-        assert stat.S_IMODE((state_directory / STATE_FILE).stat().st_mode) == 0o600
-        assert set(first.pids) == {"model", "temporal", "opencode", "worker"}
-        with pytest.raises(StackHeldError, match=f"pid {os.getpid()}"):
-            await EmbeddedStack(settings).start()
-        await until_true(lambda: f"sees {first.temporal_address}" in (first.logs / "worker.log").read_text())
-        await Client.connect(first.temporal_address)
-        session = await _one_turn(first, workspace)
+    assert owner.stdout is not None
+    async with asyncio.timeout(DEADLINE * 2):
+        assert await owner.stdout.readline() == b"up\n"
+    first = read_stack(state_directory)
+    assert first.pid == owner.pid
+    assert stat.S_IMODE((state_directory / STATE_FILE).stat().st_mode) == 0o600
+    assert set(first.pids) == {"model", "temporal", "opencode", "worker"}
+    await until_true(lambda: f"sees {first.temporal_address}" in (first.logs / "worker.log").read_text())
+    with pytest.raises(StackHeldError, match=f"pid {owner.pid}"):
+        await EmbeddedStack(settings_for(state_directory, pinned_opencode)).start()
+    await (await Client.connect(first.temporal_address)).start_workflow("Nobody", id="kept", task_queue="nobody")
+    session = await _one_turn(first, workspace)
+
+    owner.kill()
+    await owner.wait()
+    await until_true(lambda: not any(command_of(pid) for pid in first.pids.values()))
+    with pytest.raises(StackNotFoundError, match="ended without cleaning up"):
+        read_stack(state_directory)
+
+    async with EmbeddedStack(settings_for(state_directory, pinned_opencode)) as stack:
+        second = stack.state
+        assert read_stack(state_directory) == second
+        assert (second.temporal_address, second.temporal_ui) == (first.temporal_address, first.temporal_ui)
+        assert second.opencode_boot_id != first.opencode_boot_id
+        client = await Client.connect(second.temporal_address)
+        assert (await client.get_workflow_handle("kept").describe()).id == "kept"
+        async with stack.opencode.client() as http:
+            assert len(await BareSession(http, workspace, session).messages()) == 2
+        await _restarts_what_died(stack)
+        last = stack.state
+    assert not any(command_of(pid) for pid in last.pids.values())
     with pytest.raises(StackNotFoundError, match="No stack runs on"):
         read_stack(state_directory)
-    assert [command_of(pid) for pid in first.pids.values()] == ["", "", "", ""]
-
-    async with EmbeddedStack(settings) as stack:
-        second = stack.state
-        assert second.temporal_address == first.temporal_address
-        assert second.opencode_boot_id != first.opencode_boot_id
-        async with stack.opencode.client() as client:
-            again = BareSession(client, workspace, session)
-            assert len(await again.messages()) == 2
-        await _restarts_what_died(stack)
 
 
 async def _one_turn(state: StackState, workspace: Path) -> str:
@@ -136,3 +166,20 @@ async def test_the_boot_id_can_be_read_back_and_a_wrong_password_is_refused(open
         assert (await client.get("/config")).json()["username"] == opencode.boot_id
         assert (await client.get("/global/health", auth=("opencode", "wrong"))).status_code == 401
     assert opencode.version.startswith("1.18.")
+
+
+async def test_a_persons_own_setup_is_used_as_it_is(
+    tmp_path: Path, pinned_opencode: Path, scripted_model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their home, their configuration (here: one that names the scripted model); only address and password are ours."""
+    config = tmp_path / "config" / "opencode" / "opencode.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps(scripted_config(scripted_model.base_url, {}, {}) | {"username": "somebody"}))
+    for variable in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable.removeprefix("XDG_").removesuffix("_HOME").lower()))
+    assert find_user_setup().found == (f"configuration {config}",)
+    server = OpenCodeServer.for_user(log=tmp_path / "o.log", directory=tmp_path / "server", program=pinned_opencode)
+    async with server, server.client() as client:
+        seen = (await client.get("/config")).json()
+        assert (seen["username"], seen["model"]) == ("somebody", SCRIPTED_MODEL)
+        assert server.boot_id is None

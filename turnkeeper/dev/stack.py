@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,8 @@ from turnkeeper.dev.temporal_server import TemporalServer
 
 WORKER_START_DEADLINE: Final = 30.0
 """Seconds until a worker says that it is ready."""
+WORKER_STOP_GRACE: Final = 10.0
+"""Seconds between SIGTERM and SIGKILL: a worker hands its activities over first."""
 RESTART_DELAY: Final = 0.5
 """Seconds before a dead child is started again."""
 MAX_RESTARTS: Final = 5
@@ -52,6 +54,7 @@ class WorkerHook:
     environment: Callable[[StackState], Mapping[str, str]] = field(default=lambda _: {})
     ready: Readiness | None = None
     directory: Path | None = None
+    stop_grace: float = WORKER_STOP_GRACE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +218,8 @@ class EmbeddedStack:
             port=ports.temporal,
             ui_port=ports.temporal_ui,
         )
-        self._open.push_async_callback(self._temporal.stop)
         self._opencode = self._new_opencode(ports.opencode)
-        self._open.push_async_callback(self._opencode.stop)
+        self._open.push_async_callback(_together, self._temporal.stop, self._opencode.stop)
         try:
             async with asyncio.TaskGroup() as starting:
                 starting.create_task(self._temporal.start())
@@ -250,7 +252,7 @@ class EmbeddedStack:
             environment=os.environ | dict(hook.environment(self.state)),
             directory=hook.directory,
         )
-        self._open.push_async_callback(self.worker.stop)
+        self._open.push_async_callback(self.worker.stop, hook.stop_grace)
         await self.worker.start()
 
     def _choose_ports(self) -> Ports:
@@ -276,6 +278,11 @@ def _port(name: str, asked: Ports, last: Ports) -> int:
         except PortInUseError:
             pass  # somebody took it since: any other does
     return choose_port(wanted, program=words, setting=f"{words} port")
+
+
+async def _together(*stops: Callable[[], Awaitable[None]]) -> None:
+    """Each takes a second or so."""
+    await asyncio.gather(*(stop() for stop in stops))
 
 
 async def _at_once() -> bool:
