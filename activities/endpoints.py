@@ -63,8 +63,8 @@ async def heartbeats() -> AsyncIterator[None]:
 
     async def beat() -> None:
         while True:
+            await asyncio.sleep(HEARTBEAT_INTERVAL)  # first: most calls end before their first heartbeat
             activity.heartbeat()
-            await asyncio.sleep(HEARTBEAT_INTERVAL)
 
     beating = asyncio.create_task(beat())
     try:

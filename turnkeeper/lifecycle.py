@@ -155,6 +155,8 @@ def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
             return replace(turn, look_due=now + turn.limits.look_interval, unreachable_since=None, retries=0)
         case PerhapsSent():
             return replace(turn, look_due=now, wake=turn.wake or Wake.SUBMIT)
+        case NotSent() if turn.delivery is Delivery.ACCEPTED:
+            return turn  # an earlier submit arrived after all, and a look has seen it
         case NotSent(failure=failure):
             return unreachable(replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1), failure, now)
         case Refused(failure=failure):

@@ -144,7 +144,8 @@ class TurnWorkflow:
 
     async def _perform(self, decision: Decision) -> None:
         self._decision = decision
-        self._show()
+        if isinstance(decision, Wait):
+            self._show()  # what is done in between is over before anybody could read it
         match decision:
             case OpenSession(resume=resume):
                 await self._open_session(resume=resume)
@@ -214,9 +215,12 @@ class TurnWorkflow:
         )
         self._learn(SubmitStarted())
         call = self._start(calls.SUBMIT, request, "deliver the prompt")
-        # Not abandoned by a stop: while its report is due the prompt may still leave.
+        # Never abandoned: while its report is due the prompt may still leave. But a stop cannot wait for it, and an
+        # event may say that the turn is over before the prompt was seen to be stored.
         reporting = asyncio.create_task(self._report_submit(call))
-        await workflow.wait_condition(lambda: reporting.done() or self._turn.stop is not None)
+        await workflow.wait_condition(
+            lambda: reporting.done() or self._turn.stop is not None or self._turn.wake is not None
+        )
 
     async def _report_submit(self, call: workflow.ActivityHandle[Any]) -> None:
         try:
