@@ -73,9 +73,8 @@ def execute(arguments: Sequence[str], connector: Connector = find_service) -> in
         return Exit.NOT_FOLLOWED
     except (KeyboardInterrupt, typer.Abort):
         return Exit.NOT_FOLLOWED
-    except BrokenPipeError:
-        # Nobody reads any more (`turnkeeper threads | head`). What Python would flush at the end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # Nobody reads any more (`turnkeeper threads | head`): Typer turns that into a SystemExit of its own.
         return Exit.NOT_FOLLOWED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person sees one line, never a traceback
         _debug()
@@ -161,8 +160,8 @@ def run(  # noqa: PLR0913 - each is an option of the command
 ) -> int:
     """Run one turn and show what happens until it ends.
 
-    A running turn belongs to Temporal, not to this command. Ctrl-C once asks to stop the turn and waits for the
-    confirmation; twice leaves, and the turn goes on (`turnkeeper follow THREAD` comes back to it).
+    A running turn belongs to Temporal, not to this command. Ctrl-C once stops the turn and waits for the confirmation;
+    twice at once leaves, and the turn goes on (`turnkeeper follow THREAD` comes back to it).
     """
     text = sys.stdin.read() if prompt == "-" else prompt
     order = runs.Order(text, thread, directory, endpoint, model, agent, deadline, key)

@@ -55,6 +55,8 @@ def changes(before: TurnSnapshot | None, after: TurnSnapshot) -> tuple[Change, .
 
 def _changes(before: TurnSnapshot | None, after: TurnSnapshot) -> Iterator[Change]:
     yield from (ToolChanged(number, tool) for number, tool in _moved(before, after))
+    if after.stop_requested_at is not None and (before is None or before.stop_requested_at is None):
+        yield StopNoticed()
     # Not `doing`: it alternates with every look. The live view shows it, lines would drown in it.
     if before is None or (before.state, before.delivery) != (after.state, after.delivery):
         yield StateChanged(after.state, after.doing)
@@ -62,8 +64,6 @@ def _changes(before: TurnSnapshot | None, after: TurnSnapshot) -> Iterator[Chang
     now_open = {request.request_id: request for request in after.open_requests}
     yield from (RequestOpened(request) for key, request in now_open.items() if key not in known)
     yield from (RequestClosed(request) for key, request in known.items() if key not in now_open)
-    if after.stop_requested_at is not None and (before is None or before.stop_requested_at is None):
-        yield StopNoticed()
     if after.usage != (before.usage if before else Usage()):
         yield UsageChanged(after.usage, after.tool_calls)
 

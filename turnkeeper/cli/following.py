@@ -1,8 +1,8 @@
 """Following one turn to its end: look now and then, wait for the result beside it, and obey Ctrl-C.
 
 The result decides; the looks are only for the eye. So a worker that is away makes the view stand still and costs the
-outcome nothing. Ctrl-C once asks Turnkeeper to stop the turn and goes on following until that is settled; twice, the
-following ends and the turn goes on.
+outcome nothing. Ctrl-C once asks Turnkeeper to stop the turn and goes on following until that is settled. A second one
+leaves: at once after the first, before the stop is sent, so that the turn goes on; later, so that the stop does.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ PATIENCE: Final = 300.0
 TAKING: Final = 30.0
 """Seconds that a thread may take to accept a kept prompt, once a worker is up: longer than its check at the door."""
 
-STOPPING: Final = "stopping the turn, waiting for the confirmation (Ctrl-C again leaves it running)"
+DOUBLE_PRESS: Final = 0.6
+"""Seconds after a first Ctrl-C in which a second one still means "leave it running": a person presses twice in 0.3."""
+
+STOPPING: Final = "stopping the turn (Ctrl-C again at once leaves it running)"
+STOP_SENT: Final = "stop sent, waiting for the confirmation (Ctrl-C again leaves without it)"
 
 T = TypeVar("T")
 
@@ -85,6 +89,9 @@ class Follower:
         self._patience = patience
         self._began = time.monotonic()
         self._mute = False  # no worker answers, and the person was told
+        self._stop_sent = False
+        self._left = False
+        self._before: TurnSnapshot | None = None
 
     async def follow(self, subject: Subject) -> Ending:
         """Until the turn is over or the person leaves.
@@ -104,7 +111,8 @@ class Follower:
                 if watching.done():
                     return watching.result()
                 if stopping is not None or not self._stops:
-                    self._view.detached(lines.follow_hint(subject.thread_id))
+                    self._left = True
+                    self._view.detached(lines.leaving(subject.thread_id, stop_sent=self._stop_sent))
                     return Detached()
                 stopping = tasks.start(self._stop(subject))
 
@@ -118,6 +126,10 @@ class Follower:
             if not ending.done():
                 looking.result()  # it only ever ends by raising: nothing answered for too long
             result = ending.result()
+        # A quick turn does most between two looks: show the rest before the outcome.
+        with suppress(TurnkeeperError, TimeoutError):
+            async with asyncio.timeout(LAST_LOOK):
+                self._show(await self._keeper.turn(subject.thread_id, run_id))
         return Settled(subject, result)
 
     async def _result(self, thread_id: str, run_id: str) -> TurnResult:
@@ -129,14 +141,17 @@ class Follower:
                 await asyncio.sleep(SLOW_LOOK)
 
     async def _stop(self, subject: Subject) -> None:
-        self._view.notice(self._at(), STOPPING)
+        self._notice(STOPPING)
+        await asyncio.sleep(DOUBLE_PRESS)
+        self._stop_sent = True
+        self._notice(STOP_SENT)
         try:
             result = await self._keeper.interrupt(subject.thread_id, subject.turn_id, why="Ctrl-C")
         except TurnkeeperError as error:
-            self._view.notice(self._at(), f"not stopped: {error}")
+            self._notice(f"not stopped: {error}")
             return
-        if result.outcome is None:
-            self._view.notice(self._at(), "nothing was running any more")
+        if not result.was_running:
+            self._notice("nothing was running any more")
 
     async def _run_of(self, subject: Subject) -> str:
         """The run of a turn that has not begun, once it begins."""
@@ -158,29 +173,24 @@ class Follower:
             await asyncio.sleep(QUICK_LOOK)
 
     async def _look_on(self, subject: Subject) -> None:
-        before: TurnSnapshot | None = None
         looks = 0
-        try:
-            while True:
-                before = await self._look(subject, before)
-                looks += 1
-                await asyncio.sleep(QUICK_LOOK if looks < FIRST_LOOKS else SLOW_LOOK)
-        except asyncio.CancelledError:
-            # A quick turn does most between two looks: show the rest before the outcome. Cancelled by us alone.
-            with suppress(TurnkeeperError, TimeoutError):
-                async with asyncio.timeout(LAST_LOOK):
-                    after = await self._keeper.turn(subject.thread_id, subject.run_id)
-                self._view.seen(self._at(), before, after)
-            raise
+        while True:
+            self._show(await self._answered(lambda: self._keeper.turn(subject.thread_id, subject.run_id)))
+            looks += 1
+            await asyncio.sleep(QUICK_LOOK if looks < FIRST_LOOKS else SLOW_LOOK)
 
-    async def _look(self, subject: Subject, before: TurnSnapshot | None) -> TurnSnapshot:
-        after = await self._answered(lambda: self._keeper.turn(subject.thread_id, subject.run_id))
-        if before is None:
+    def _show(self, after: TurnSnapshot) -> None:
+        if self._before is None:
             # Who joins late sees the turn's own clock. Never backwards, should the clocks of the machines differ.
-            running = (datetime.now(UTC) - after.started_at).total_seconds()
-            self._began -= max(running - self._at(), 0.0)
+            until = after.outcome.completed_at if after.outcome else datetime.now(UTC)
+            self._began -= max((until - after.started_at).total_seconds() - self._at(), 0.0)
+        before, self._before = self._before, after
         self._view.seen(self._at(), before, after)
-        return after
+
+    def _notice(self, text: str) -> None:
+        # The terminal was given back; a call that was under way may still have something to say.
+        if not self._left:
+            self._view.notice(self._at(), text)
 
     async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What `ask` gives, asked again while nobody answers, and the person is told so once."""
@@ -194,12 +204,12 @@ class Follower:
                     raise
                 if not self._mute:
                     self._mute = True
-                    self._view.notice(self._at(), f"no news: {error.message} Trying again.")
+                    self._notice(f"no news: {error.message} Trying again.")
                 await asyncio.sleep(SLOW_LOOK)
                 continue
             if self._mute:
                 self._mute = False
-                self._view.notice(self._at(), "news again")
+                self._notice("news again")
             return answer
 
     def _at(self) -> float:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TextIO, assert_never
+from typing import Final, TextIO, assert_never
 
 from turnkeeper.cli.changes import (
     Change,
@@ -72,7 +72,7 @@ class JsonView:
 
     def seen(self, at: float, before: TurnSnapshot | None, after: TurnSnapshot) -> None:
         for change in changes(before, after):
-            self._write({**_entry(change), "at": _at(at)})
+            self._write({"event": _EVENTS[type(change)], "at": _at(at), **_facts(change)})
 
     def notice(self, at: float, text: str) -> None:
         self._write({"event": "notice", "at": _at(at), "text": text})
@@ -126,24 +126,29 @@ def error_entry(error: TurnkeeperError) -> Entry:
     }
 
 
-def _entry(change: Change) -> Entry:
+_EVENTS: Final[Mapping[type[Change], str]] = {
+    StateChanged: "state",
+    ToolChanged: "tool",
+    RequestOpened: "request",
+    RequestClosed: "request",
+    UsageChanged: "usage",
+    StopNoticed: "stop_requested",
+}
+
+
+def _facts(change: Change) -> Entry:
     match change:
         case StateChanged(state=state, doing=doing):
-            return {"event": "state", "state": state, "doing": doing}
+            return {"state": state, "doing": doing}
         case ToolChanged(number=number, tool=tool):
-            return {"event": "tool", "number": number, "name": tool.name, "status": tool.status, "title": tool.title}
+            return {"number": number, "name": tool.name, "status": tool.status, "title": tool.title}
         case RequestOpened(request=request) | RequestClosed(request=request):
-            return {
-                "event": "request",
-                "id": request.request_id,
-                "kind": request.kind,
-                "title": request.title,
-                "open": isinstance(change, RequestOpened),
-            }
+            is_open = isinstance(change, RequestOpened)
+            return {"id": request.request_id, "kind": request.kind, "title": request.title, "open": is_open}
         case UsageChanged(usage=usage, tool_calls=tool_calls):
-            return {"event": "usage", "usage": usage.model_dump(mode="json"), "tool_calls": tool_calls}
+            return {"usage": usage.model_dump(mode="json"), "tool_calls": tool_calls}
         case StopNoticed():
-            return {"event": "stop_requested"}
+            return {}
         case _:
             assert_never(change)
 

@@ -20,6 +20,9 @@ from turnkeeper.messages import Outcome, TurnResult
 LINE_CHARACTERS: Final = 160
 """Characters of one progress line: wide terminals and logs, without wrapping on most."""
 
+EVIDENCE_CHARACTERS: Final = 600
+"""Characters of the evidence: its conclusion stands at its end."""
+
 
 def beginning(subject: Subject) -> tuple[str, ...]:
     """Which turn this is."""
@@ -70,7 +73,7 @@ def ending(result: TurnResult, link: str | None) -> tuple[str, ...]:
     calls = f"{outcome.tool_calls} tool call{'s' if outcome.tool_calls != 1 else ''}"
     lines = [
         f"{verdict(outcome)} after {took}",
-        f"evidence: {one_line(evidence.detail, LINE_CHARACTERS)} ({basis})",
+        f"evidence: {one_line(evidence.detail, EVIDENCE_CHARACTERS)} ({basis})",
         f"used: {tokens(outcome.usage)}, {calls}, {dollars(outcome.usage)}",
     ]
     if outcome.failure is not None:
@@ -91,6 +94,7 @@ def verdict(outcome: Outcome) -> str:
     return f"{outcome.state}: {outcome.reason}{confirmed}"
 
 
-def follow_hint(thread_id: str) -> str:
-    """How to come back."""
-    return f"The turn goes on. Follow it again with: turnkeeper follow {thread_id}"
+def leaving(thread_id: str, *, stop_sent: bool) -> str:
+    """What goes on without the person, and how to come back."""
+    goes_on = "The stop goes on without this terminal." if stop_sent else "The turn goes on."
+    return f"{goes_on} Follow it again with: turnkeeper follow {thread_id}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from turnkeeper.cli import lines
 from turnkeeper.cli.changes import Change, RequestClosed, RequestOpened, StopNoticed, ToolChanged, changes
-from turnkeeper.cli.figures import dollars, one_line, printable, span, tokens
+from turnkeeper.cli.figures import ago, dollars, one_line, printable, span, tokens
 from turnkeeper.cli.following import STOPPING
 from turnkeeper.cli.views import Subject
 from turnkeeper.messages import TurnResult, TurnSnapshot
@@ -89,7 +90,7 @@ class LiveView:
     def _hint(self) -> str:
         if not self._stops:
             return "Ctrl-C leaves; the turn goes on"
-        return "Ctrl-C again leaves it running" if self._stopping else "Ctrl-C stops the turn, twice leaves it running"
+        return "Ctrl-C again leaves" if self._stopping else "Ctrl-C stops the turn, twice at once leaves it running"
 
     def _say(self, line: str, style: str) -> None:
         self._console.print(Text(line, style=style))
@@ -105,10 +106,11 @@ class LiveView:
             waits = lines.waiting_in_line(self._ahead) if self._ahead else "starting"
             self._spinner.update(text=Text(f"{waits} · {elapsed}"))
             return Group(self._spinner, Text(f"  {hint}", style="dim"))
-        facts = f"{snapshot.state} · {elapsed} · {tokens(snapshot.usage)} · {dollars(snapshot.usage)}"
-        self._spinner.update(text=Text(facts, style="bold"))
+        used = f" · {tokens(snapshot.usage)} · {dollars(snapshot.usage)}" if snapshot.usage.model_calls else ""
+        self._spinner.update(text=Text(f"{snapshot.state} · {elapsed}{used}", style="bold"))
         width = max(self._console.width - 4, 20)
-        rows: list[RenderableType] = [self._spinner, Text(f"  {one_line(snapshot.doing, width)}", style="dim")]
+        doing = f"{snapshot.doing} · last progress {ago(snapshot.last_progress_at, datetime.now(UTC))}"
+        rows: list[RenderableType] = [self._spinner, Text(f"  {one_line(doing, width)}", style="dim")]
         running = [tool for tool in snapshot.tools if tool.status not in _OVER][-OPEN_TOOLS_SHOWN:]
         rows += [Text(f"  {one_line(f'{tool.name} {tool.title}', width)} …", style="cyan") for tool in running]
         for request in snapshot.open_requests:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from turnkeeper.cli import lines
-from turnkeeper.cli.changes import changes
+from turnkeeper.cli.changes import StateChanged, UsageChanged, changes
 from turnkeeper.cli.figures import printable
 from turnkeeper.cli.views import Subject
 from turnkeeper.messages import TurnResult, TurnSnapshot
@@ -27,6 +27,8 @@ class PlainView:
 
     def seen(self, at: float, before: TurnSnapshot | None, after: TurnSnapshot) -> None:
         for change in changes(before, after):
+            if after.outcome is not None and isinstance(change, StateChanged | UsageChanged):
+                continue  # the outcome says it next
             self._say(lines.timed(at, lines.change_line(change)))
 
     def notice(self, at: float, text: str) -> None:

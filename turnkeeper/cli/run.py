@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from turnkeeper.cli.choice import choose_view
 from turnkeeper.cli.endings import Exit, complain
 from turnkeeper.cli.following import Follower
@@ -19,7 +21,8 @@ from turnkeeper.cli.service import Connector, Service
 from turnkeeper.cli.views import Subject
 from turnkeeper.client import StartedTurn
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
-from turnkeeper.limits import TurnLimits
+from turnkeeper.limits import MAX_PROMPT_CHARACTERS, TurnLimits
+from turnkeeper.vocabulary import ModelName, ThreadId
 
 LIST_HINT: Final = "See `turnkeeper threads`."
 
@@ -75,9 +78,30 @@ def _check(order: Order) -> None:
     """What needs no server, in words for a terminal; everything else is checked at the door of the thread."""
     if not order.prompt.strip():
         raise RefusedError("The prompt is empty.", code="invalid_input")
-    if order.model is not None and "/" not in order.model.strip("/"):
-        message = f"--model {order.model!r}: write provider/model."
-        raise RefusedError(message, code="invalid_input")
+    if len(order.prompt) > MAX_PROMPT_CHARACTERS:
+        message = f"The prompt has {len(order.prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} are allowed."
+        raise RefusedError(message, code="invalid_input", next_step="Write the material to a file and name that.")
+    _check_form("--thread", order.thread, TypeAdapter(ThreadId), "letters, digits, '.', '_' and '-', at most 100")
+    _check_form("--model", order.model, TypeAdapter(ModelName), "provider/model")
+
+
+def _check_form(option: str, value: str | None, form: TypeAdapter[str], allowed: str) -> None:
+    if value is None:
+        return
+    try:
+        form.validate_python(value)
+    except ValidationError:
+        raise RefusedError(f"{option} {value!r}: write {allowed}.", code="invalid_input") from None
+
+
+def _limits(deadline: timedelta | None) -> TurnLimits | None:
+    """None keeps the endpoint's own."""
+    if deadline is None:
+        return None
+    try:
+        return TurnLimits(deadline=deadline)
+    except ValidationError as error:
+        raise RefusedError(f"--deadline: {error.errors()[0]['msg']}.", code="invalid_input") from None
 
 
 async def _start(service: Service, order: Order) -> StartedTurn:
@@ -112,7 +136,7 @@ async def _give(
         model=order.model,
         agent=order.agent,
         idempotency_key=order.key,
-        limits=TurnLimits(deadline=order.deadline) if order.deadline else None,
+        limits=_limits(order.deadline),
     )
 
 

@@ -131,7 +131,7 @@ def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot |
     found = [
         f"thread {thread.thread_id}: {thread.status}",
         f"endpoint {thread.endpoint}, directory {one_line(thread.directory, PROMPT_SHOWN * 4)}",
-        f"provider session {thread.session_id or 'none yet'}",
+        f"provider session {thread.session_id or (turn.session_id if turn else None) or 'none yet'}",
     ]
     if thread.last_error:
         found.append(f"last error: {one_line(thread.last_error, lines.LINE_CHARACTERS)}")
