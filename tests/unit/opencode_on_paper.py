@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
 
 from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.opencode.driver import OpenCodeDriver
 from turnkeeper.settings import EndpointSettings
 
 HOST: Final = "opencode.internal.example"
@@ -58,7 +59,7 @@ def in_turn(*answers: Route) -> Route:
 class PaperOpenCode(httpx.AsyncBaseTransport):
     """Routes are `METHOD path`; a path without a route gives the web page, as OpenCode does."""
 
-    routes: dict[str, Route]
+    routes: Mapping[str, Route]
     requests: list[httpx.Request] = field(default_factory=list)
     delay: float = 0.0
 
@@ -123,3 +124,11 @@ def reply(message_id: str, *, parts: list[Any] | None = None, **fields: object) 
         **fields,
     }
     return {"info": info, "parts": [{"id": "prt_2", "type": "text", "text": "done"}] if parts is None else parts}
+
+
+def driver_of(routes: Mapping[str, Route], **changes: object) -> tuple[OpenCodeDriver, PaperOpenCode]:
+    """A driver on paper that knows one model (`stub/stub`) and one agent (`build`)."""
+    models = as_json({"providers": [{"id": "stub", "models": {"stub": {}}}]})
+    known = {"GET /config/providers": models, "GET /agent": as_json([{"name": "build"}])}
+    paper = PaperOpenCode({**known, **routes})
+    return OpenCodeDriver(client_of(paper, **changes)), paper

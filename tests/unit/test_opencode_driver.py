@@ -1,0 +1,270 @@
+"""The driver's verbs: what each report says when OpenCode answers, refuses, is slow, or is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.opencode_on_paper import (
+    DIRECTORY,
+    MESSAGE,
+    SESSION,
+    PaperOpenCode,
+    Route,
+    as_json,
+    driver_of,
+    in_turn,
+    no_content,
+    not_found,
+    prompt,
+    session,
+    web_page,
+)
+from turnkeeper.errors import RefusedError
+from turnkeeper.observations import (
+    AbortRequest,
+    Accepted,
+    AdmitRequest,
+    NotSent,
+    NotThere,
+    PerhapsSent,
+    PromptRequest,
+    Refused,
+    SessionMissing,
+    SessionOpened,
+    SessionReport,
+    SessionRequest,
+    SubmitReport,
+    Unreachable,
+)
+
+READ_MESSAGE = f"GET /session/{SESSION}/message/{MESSAGE}"
+READ_SESSION = f"GET /session/{SESSION}"
+LIST = f"GET /session/{SESSION}/message"
+POST = f"POST /session/{SESSION}/prompt_async"
+CREATE = "POST /api/session"
+DESCRIBE = f"PATCH /session/{SESSION}"
+STATUS = "GET /session/status"
+ABORT = f"POST /session/{SESSION}/abort"
+MARK = {"turnkeeper": {"thread": "t1", "namespace": "n"}}
+
+
+async def submit(routes: Mapping[str, Route], **settings: object) -> tuple[SubmitReport, PaperOpenCode]:
+    driver, paper = driver_of(routes, **settings)
+    request = PromptRequest(endpoint="paper", directory=DIRECTORY, session_id=SESSION, message_id=MESSAGE, prompt="go")
+    return await driver.submit(request), paper
+
+
+async def open_session(routes: Mapping[str, Route], **fields: object) -> tuple[SessionReport, PaperOpenCode]:
+    driver, paper = driver_of(routes)
+    given: dict[str, Any] = {
+        "endpoint": "paper",
+        "thread_id": "t1",
+        "namespace": "n",
+        "directory": DIRECTORY,
+        "session_id": SESSION,
+        "resume": False,
+        **fields,
+    }
+    return await driver.open_session(SessionRequest.model_validate(given)), paper
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnkeeper.opencode.submission.STORED_SECONDS", 0.3)
+
+
+# --- submit: a prompt is sent once, and what is known of it is said exactly
+
+
+async def test_a_prompt_is_sent_and_seen() -> None:
+    looks = in_turn(not_found(), not_found(), as_json(prompt()))
+    report, paper = await submit({READ_MESSAGE: looks, POST: no_content()})
+    assert report == Accepted(already_there=False)
+    assert paper.calls() == [READ_MESSAGE, POST, READ_MESSAGE, READ_MESSAGE]
+
+
+async def test_a_prompt_that_is_there_is_not_sent() -> None:
+    report, paper = await submit({READ_MESSAGE: as_json(prompt()), POST: no_content()})
+    assert report == Accepted(already_there=True)
+    assert POST not in paper.calls()
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_an_accepted_prompt_that_never_appears_is_perhaps_sent() -> None:
+    report, paper = await submit({READ_MESSAGE: not_found(), POST: no_content()})
+    assert isinstance(report, PerhapsSent)
+    assert paper.calls().count(POST) == 1
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(
+    "answer", [httpx.ReadTimeout("late"), httpx.Response(500), httpx.RemoteProtocolError("cut"), web_page()]
+)
+async def test_a_lost_answer_is_settled_by_looking(answer: httpx.Response | Exception) -> None:
+    stored = {READ_MESSAGE: in_turn(not_found(), as_json(prompt())), POST: answer}
+    report, paper = await submit(stored)
+    assert report == Accepted(already_there=False)
+    absent, _ = await submit({READ_MESSAGE: not_found(), POST: answer})
+    assert isinstance(absent, PerhapsSent)
+    assert paper.calls().count(POST) == 1
+
+
+async def test_what_never_left_us_is_not_sent() -> None:
+    report, _ = await submit({READ_MESSAGE: not_found(), POST: httpx.ConnectError("refused")})
+    assert isinstance(report, NotSent)
+    assert report.failure.retryable
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.ConnectError("no"), httpx.ReadTimeout("late"), httpx.Response(500), web_page()]
+)
+async def test_without_a_first_look_nothing_is_sent(answer: httpx.Response | Exception) -> None:
+    report, paper = await submit({READ_MESSAGE: answer, POST: no_content()})
+    assert isinstance(report, NotSent)
+    assert POST not in paper.calls()
+
+
+async def test_a_prompt_for_a_session_that_is_gone() -> None:
+    # OpenCode answers "message not found" there, too: only the post tells that it is the session.
+    report, _ = await submit({READ_MESSAGE: not_found(), POST: not_found("Session")})
+    assert report == NotThere(what="session")
+
+
+async def test_a_refused_prompt_says_why() -> None:
+    bad = as_json({"name": "BadRequest", "data": {"message": "Missing key"}}, 400)
+    report, _ = await submit({READ_MESSAGE: not_found(), POST: bad})
+    assert isinstance(report, Refused)
+    assert "Missing key" in report.failure.message
+
+
+async def test_a_delivery_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnkeeper.opencode.submission.SUBMIT_SECONDS", 0.1)
+    before, paper = driver_of({READ_MESSAGE: not_found(), POST: no_content()})
+    paper.delay = 1.0
+    request = PromptRequest(endpoint="paper", directory=DIRECTORY, session_id=SESSION, message_id=MESSAGE, prompt="go")
+    assert isinstance(await before.submit(request), NotSent)
+    assert POST not in paper.calls()
+    paper.delay = 0.07
+    assert isinstance(await before.submit(request), PerhapsSent)
+
+
+# --- sessions
+
+
+def created(directory: str = DIRECTORY) -> httpx.Response:
+    return as_json({"data": {"id": SESSION, "location": {"directory": directory}}})
+
+
+async def test_a_session_is_created_under_our_id_and_marked() -> None:
+    report, paper = await open_session({CREATE: created(), DESCRIBE: as_json(session())})
+    assert report == SessionOpened(session_id=SESSION, created=True)
+    assert paper.bodies(CREATE) == [{"id": SESSION, "location": {"directory": DIRECTORY}}]
+    assert paper.bodies(DESCRIBE) == [{"title": "Thread t1", "metadata": MARK}]
+
+
+async def test_an_id_that_exists_in_another_directory_is_refused() -> None:
+    report, paper = await open_session({CREATE: created("/elsewhere")})
+    assert isinstance(report, Refused)
+    assert report.failure.code == "foreign_directory"
+    assert DESCRIBE not in paper.calls()
+
+
+async def test_resuming_reads_and_leaves_a_marked_session_alone() -> None:
+    report, paper = await open_session({READ_SESSION: as_json(session(metadata=MARK))}, resume=True)
+    assert report == SessionOpened(session_id=SESSION)
+    assert paper.calls() == [READ_SESSION]
+
+
+async def test_resuming_adopts_a_session_and_keeps_what_others_wrote() -> None:
+    routes = {READ_SESSION: as_json(session(metadata={"theirs": 1})), DESCRIBE: as_json(session())}
+    _, paper = await open_session(routes, resume=True)
+    assert paper.bodies(DESCRIBE) == [{"metadata": {"theirs": 1, **MARK}}]
+
+
+async def test_only_a_confirmed_absence_is_a_missing_session() -> None:
+    report, _ = await open_session({READ_SESSION: not_found("Session")}, resume=True)
+    assert report == SessionMissing()
+    for answer in (web_page(), httpx.Response(404), httpx.Response(500), httpx.ConnectError("no")):
+        report, _ = await open_session({READ_SESSION: answer}, resume=True)
+        assert isinstance(report, Unreachable)
+
+
+async def test_resuming_a_session_of_another_directory_is_refused() -> None:
+    report, _ = await open_session({READ_SESSION: as_json(session("/elsewhere"))}, resume=True)
+    assert isinstance(report, Refused)
+    same, _ = await open_session({READ_SESSION: as_json(session(f"{DIRECTORY}/", metadata=MARK))}, resume=True)
+    assert isinstance(same, SessionOpened)
+
+
+@pytest.mark.parametrize(("field", "name"), [("model", "stub/absent"), ("agent", "absent")])
+async def test_an_unknown_name_is_refused_before_anything_is_created(field: str, name: str) -> None:
+    report, paper = await open_session({CREATE: created()}, **{field: name})
+    assert isinstance(report, Refused)
+    assert report.failure.code == f"unknown_{field}"
+    assert ("stub/stub" if field == "model" else "build") in report.failure.next_step
+    assert CREATE not in paper.calls()
+
+
+async def test_names_are_asked_for_once_a_minute() -> None:
+    driver, paper = driver_of({})
+    for _ in range(3):
+        await driver.check_start(AdmitRequest(endpoint="paper", directory=DIRECTORY, model="stub/stub", agent="build"))
+    assert sorted(paper.calls()) == ["GET /agent", "GET /config/providers"]
+
+
+# --- checking a start
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"model": "stub/absent"}, "unknown_model"),
+        ({"agent": "absent"}, "unknown_agent"),
+        ({"session_id": SESSION}, "foreign_directory"),
+        ({"session_id": "nonsense"}, "malformed_session"),
+    ],
+)
+async def test_a_start_that_must_fail_is_refused(fields: dict[str, str], code: str) -> None:
+    driver, _ = driver_of({READ_SESSION: as_json(session("/elsewhere"))})
+    with pytest.raises(RefusedError) as caught:
+        await driver.check_start(AdmitRequest.model_validate({"endpoint": "p", "directory": DIRECTORY, **fields}))
+    assert caught.value.detail_code == code
+
+
+@pytest.mark.parametrize("answer", [web_page(), httpx.Response(500), httpx.ConnectError("no"), httpx.Response(401)])
+async def test_a_provider_that_cannot_be_asked_refuses_nothing(answer: httpx.Response | Exception) -> None:
+    driver, _ = driver_of({"GET /config/providers": answer, READ_SESSION: answer})
+    await driver.check_start(AdmitRequest(endpoint="p", directory=DIRECTORY, model="a/b", session_id=SESSION))
+
+
+# --- abort
+
+
+async def test_an_abort_takes_a_child_along_that_outlived_its_parent() -> None:
+    child = session() | {"id": "ses_child", "parentID": SESSION}
+    driver, paper = driver_of(
+        {
+            ABORT: as_json(body=True),
+            STATUS: as_json({"ses_child": {"type": "busy"}}),
+            f"{READ_SESSION}/children": as_json([child]),
+            "GET /session/ses_child/children": as_json([]),
+            "POST /session/ses_child/abort": as_json(body=True),
+        }
+    )
+    report = await driver.abort(AbortRequest(endpoint="p", directory=DIRECTORY, session_id=SESSION))
+    assert (report.sent, report.failure) == (True, None)
+    assert paper.calls()[-1] == "POST /session/ses_child/abort"
+
+
+async def test_an_abort_says_whether_it_was_sent() -> None:
+    request = AbortRequest(endpoint="p", directory=DIRECTORY, session_id=SESSION)
+    driver, _ = driver_of({ABORT: httpx.ConnectError("no")})
+    lost = await driver.abort(request)
+    assert not lost.sent
+    assert lost.failure is not None
+    driver, _ = driver_of({ABORT: as_json(body=True), STATUS: httpx.Response(500)})
+    assert (await driver.abort(request)).sent

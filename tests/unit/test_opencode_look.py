@@ -1,0 +1,177 @@
+"""Looking: the status first, as few calls as will do, and back to the prompt however long the list is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.opencode_on_paper import (
+    DIRECTORY,
+    MESSAGE,
+    SESSION,
+    PaperOpenCode,
+    Route,
+    as_json,
+    driver_of,
+    not_found,
+    prompt,
+    reply,
+    session,
+    web_page,
+)
+from turnkeeper.observations import LookRequest, NotThere, Observation, Seen, Unreachable
+from turnkeeper.vocabulary import Standing
+
+READ_MESSAGE = f"GET /session/{SESSION}/message/{MESSAGE}"
+READ_SESSION = f"GET /session/{SESSION}"
+LIST = f"GET /session/{SESSION}/message"
+STATUS = "GET /session/status"
+BUSY = as_json({SESSION: {"type": "busy"}})
+NOTHING = as_json({})
+
+
+async def look(routes: Mapping[str, Route], **settings: object) -> tuple[Observation, PaperOpenCode]:
+    driver, paper = driver_of(routes, **settings)
+    request = LookRequest(endpoint="paper", directory=DIRECTORY, session_id=SESSION, message_id=MESSAGE, text_limit=100)
+    return await driver.look(request), paper
+
+
+async def test_a_settled_turn_costs_two_calls_status_first() -> None:
+    found, paper = await look({STATUS: NOTHING, LIST: as_json([prompt(), reply("msg_2", finish="stop")])})
+    assert isinstance(found, Seen)
+    assert (found.standing, found.text) == (Standing.SUCCEEDED, "done")
+    assert paper.calls() == [STATUS, LIST]
+    assert paper.requests[0].url.params["directory"] == DIRECTORY
+
+
+OPEN_BASH = {"id": "prt_3", "type": "tool", "tool": "bash", "callID": "c1", "state": {"status": "running"}}
+OPEN_TASK = {**OPEN_BASH, "tool": "task", "state": {"status": "running", "metadata": {"sessionId": "ses_child"}}}
+UNFINISHED = {"time": {"created": 1}}
+
+
+async def test_an_open_tool_makes_it_ask_for_requests() -> None:
+    asked = {"id": "per_1", "sessionID": SESSION, "permission": "bash", "patterns": ["ls"], "tool": {"callID": "c1"}}
+    found, paper = await look(
+        {
+            STATUS: BUSY,
+            LIST: as_json([prompt(), reply("msg_2", parts=[OPEN_BASH], **UNFINISHED)]),
+            "GET /permission": as_json([asked]),
+            "GET /question": as_json([]),
+        }
+    )
+    assert isinstance(found, Seen)
+    assert found.standing is Standing.WAITING
+    assert all(request.url.params["directory"] == DIRECTORY for request in paper.requests[2:])
+
+
+async def test_a_request_of_a_grandchild_makes_the_turn_wait() -> None:
+    child = session() | {"id": "ses_child", "parentID": SESSION}
+    grandchild = session() | {"id": "ses_grandchild", "parentID": "ses_child"}
+    busy = {"type": "busy"}
+    found, paper = await look(
+        {
+            STATUS: as_json({SESSION: busy, "ses_child": busy, "ses_grandchild": busy, "ses_foreign": busy}),
+            LIST: as_json([prompt(), reply("msg_2", parts=[OPEN_TASK], **UNFINISHED)]),
+            f"{READ_SESSION}/children": as_json([child]),
+            "GET /session/ses_child/children": as_json([grandchild]),
+            "GET /session/ses_grandchild/children": not_found("Session"),
+            "GET /permission": as_json([]),
+            "GET /question": as_json(
+                [{"id": "que_1", "sessionID": "ses_grandchild", "questions": [{"question": "?"}]}]
+            ),
+        }
+    )
+    assert isinstance(found, Seen)
+    assert found.standing is Standing.WAITING
+    assert len(paper.calls()) == 7
+
+
+async def test_a_session_that_is_gone_is_confirmed_by_the_provider_alone() -> None:
+    gone, _ = await look({STATUS: NOTHING, LIST: not_found("Session")})
+    assert gone == NotThere(what="session")
+    for answer in (web_page(), httpx.Response(404), httpx.Response(500), httpx.ConnectError("no"), httpx.Response(401)):
+        found, _ = await look({STATUS: NOTHING, LIST: answer})
+        assert isinstance(found, Unreachable)
+        found, _ = await look({STATUS: answer, LIST: as_json([prompt()])})
+        assert isinstance(found, Unreachable)
+
+
+async def test_a_look_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnkeeper.opencode.driver.LOOK_SECONDS", 0.05)
+    driver, paper = driver_of({STATUS: NOTHING})
+    paper.delay = 1.0
+    request = LookRequest(endpoint="paper", directory=DIRECTORY, session_id=SESSION, message_id=MESSAGE, text_limit=9)
+    found = await driver.look(request)
+    assert isinstance(found, Unreachable)
+    assert found.failure.code == "provider_timeout"
+
+
+def pages(*bodies: list[Any]) -> Route:
+    """The newest page first; each cursor is the number of the next."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        number = int(request.url.params.get("before", 0))
+        last = number + 1 >= len(bodies)
+        return as_json(bodies[number], headers={} if last else {"x-next-cursor": str(number + 1)})
+
+    return answer
+
+
+STEP = {"id": "prt_4", "type": "step-start"}
+
+
+async def test_a_long_turn_is_paged_back_to_its_prompt() -> None:
+    newest = [reply(f"msg_3{n}", finish="tool-calls") for n in range(3)] + [reply("msg_4", finish="stop")]
+    older = [
+        prompt("msg_0"),
+        reply("msg_1", parentID="msg_0"),
+        prompt(),
+        reply("msg_2", finish="tool-calls", parts=[STEP]),
+    ]
+    routes = {STATUS: NOTHING, LIST: pages(newest, older, [prompt("msg_00")]), READ_MESSAGE: as_json(prompt())}
+    found, paper = await look(routes)
+    assert isinstance(found, Seen)
+    assert (found.standing, found.usage.model_calls) == (Standing.SUCCEEDED, 1)
+    assert "5 assistant messages" in found.detail
+    assert paper.calls() == [STATUS, LIST, READ_MESSAGE, LIST]
+
+
+async def test_an_absent_prompt_of_a_long_session_costs_three_calls() -> None:
+    listing = pages([prompt("msg_1")], [prompt("msg_0")])
+    found, paper = await look({STATUS: BUSY, LIST: listing, READ_MESSAGE: not_found()})
+    assert found == NotThere(what="prompt", busy=True)
+    assert paper.calls() == [STATUS, LIST, READ_MESSAGE]
+
+
+async def test_an_endless_turn_is_seen_by_its_prompt_and_its_newest_messages() -> None:
+    endless = pages(*([reply(f"msg_{n}", finish="tool-calls")] for n in range(500)))
+    found, paper = await look({STATUS: BUSY, LIST: endless, READ_MESSAGE: as_json(prompt())})
+    assert isinstance(found, Seen)
+    assert found.standing is Standing.RUNNING
+    assert len(paper.calls()) < 15
+
+
+async def test_a_prompt_stored_since_the_first_page_was_read_is_seen_alone() -> None:
+    older = prompt("msg_0", created=1)
+    routes = {STATUS: NOTHING, LIST: pages([older], [older]), READ_MESSAGE: as_json(prompt(created=5))}
+    found, _ = await look(routes)
+    assert isinstance(found, Seen)
+    assert found.standing is Standing.UNSTARTED
+
+
+async def test_a_list_poisoned_by_a_json_schema_is_read_past_the_poison() -> None:
+    poison = as_json({"name": "BadRequest", "data": {"message": "Expected OutputFormatJsonSchema"}}, 400)
+    answer = reply("msg_2", finish="tool-calls", structured={"answer": 4})
+
+    def listing(request: httpx.Request) -> httpx.Response:
+        newest = request.url.params["limit"] == "1" and "before" not in request.url.params
+        return as_json([answer], headers={"x-next-cursor": "1"}) if newest else poison
+
+    found, _ = await look({STATUS: NOTHING, LIST: listing, READ_MESSAGE: poison})
+    assert isinstance(found, Seen)
+    assert found.standing is Standing.SUCCEEDED
+    nothing_reads, _ = await look({STATUS: NOTHING, LIST: poison})
+    assert isinstance(nothing_reads, Unreachable)
