@@ -24,6 +24,9 @@ node_modules/.ready: package.json package-lock.json
 	npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+run: env  ## the main job once: start everything, run a turn that writes a file, stop everything
+	$(BIN)/turnkeeper demo --state-dir .turnkeeper
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from temporalio.runtime import Runtime, TelemetryConfig
 
 from turnkeeper.cli import demo as demos
 from turnkeeper.cli import dev as stacks
@@ -89,6 +90,8 @@ def main() -> None:
         # A terminal without UTF-8 shows an answer with marks, rather than the turn with a crash.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Temporal's core would write its warnings to stdout, between the lines of the answer.
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))
     leave(execute(sys.argv[1:]))
 
 

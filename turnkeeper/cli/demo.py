@@ -40,9 +40,9 @@ async def demo(state_dir: Path, model_source: ModelSource | None, *, as_json: bo
     workspace.mkdir(parents=True, exist_ok=True)
     written = workspace / FILE
     written.unlink(missing_ok=True)  # of an earlier demo: what is shown below is of this turn
-    source, model = choose_model(model_source, find_user_setup())
-    order = StackOrder(state_dir, (workspace,), Ports(), source)
-    stack = EmbeddedStack(stack_settings(order, source))
+    model = choose_model(model_source, find_user_setup())
+    order = StackOrder(state_dir, (workspace,), Ports(), model.source)
+    stack = EmbeddedStack(stack_settings(order, model.source))
     with ctrl_c() as presses:
         _tell("starting Temporal, OpenCode and a worker", as_json=as_json)
         if not await _started(stack, presses):
@@ -52,7 +52,7 @@ async def demo(state_dir: Path, model_source: ModelSource | None, *, as_json: bo
             for line in addresses(stack.state, order, model):
                 _tell(line, as_json=as_json)
             turn = Order(PROMPT, directory=workspace)
-            _tell(f"\n$ turnkeeper run --dir {workspace} {PROMPT!r}\n", as_json=as_json)
+            _tell(f"$ turnkeeper run --dir {workspace} {PROMPT!r}\n", as_json=as_json)
             code = await run_with(presses, find_service, state_dir, turn, as_json=as_json)
         finally:
             await stack.stop()

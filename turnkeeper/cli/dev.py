@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from turnkeeper.cli.endings import Exit, complain
@@ -39,8 +40,8 @@ async def dev(order: StackOrder) -> Exit:
 
     """
     forget_other_services(os.environ)
-    source, model = choose_model(order.model_source, find_user_setup())
-    settings = stack_settings(order, source)
+    model = choose_model(order.model_source, find_user_setup())
+    settings = stack_settings(order, model.source)
     with asked_to_end() as asked:
         say(f"starting Temporal, OpenCode and a worker; everything is kept in {settings.state}")
         running = asyncio.create_task(_keep_running(settings, order, model))
@@ -56,10 +57,11 @@ async def dev(order: StackOrder) -> Exit:
     return Exit.OK
 
 
-async def _keep_running(settings: StackSettings, order: StackOrder, model: str) -> None:
+async def _keep_running(settings: StackSettings, order: StackOrder, model: Model) -> None:
     async with EmbeddedStack(settings) as stack:
         for line in addresses(stack.state, order, model):
             say(line)
+        say(_ready(order))
         await stack.keep_running(complain)
 
 
@@ -75,31 +77,43 @@ def stack_settings(order: StackOrder, source: ModelSource) -> StackSettings:
     )
 
 
-def choose_model(asked: ModelSource | None, setup: UserSetup) -> tuple[ModelSource, str]:
-    """Which model plays, and the sentence that says so plainly."""
-    found = "; ".join(setup.found)
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Who plays the model, and the words that say so plainly."""
+
+    source: ModelSource
+    words: tuple[str, ...]
+
+
+def choose_model(asked: ModelSource | None, setup: UserSetup) -> Model:
+    """The person's own OpenCode setup if there is one, unless they said which."""
     if asked == "scripted" or (asked is None and not setup.usable):
         why = "you asked for it" if asked else "no OpenCode login, configuration or API key was found"
-        return "scripted", (
-            f"the scripted model plays the model ({why}): it follows simple orders such as "
-            '"write hello.txt: some text" or "bash: ls", and understands nothing else'
+        understands = (
+            'it follows "write hello.txt: some text", "bash: ls" and "count to 50", and understands nothing else'
         )
-    return "user", f"your own OpenCode setup ({found or 'as you asked; none was found, so turns may fail'})"
+        return Model("scripted", (f"the scripted model, which is no real one ({why}):", understands))
+    found = "; ".join(setup.found) or "none was found, so turns may fail"
+    return Model("user", (f"your own OpenCode setup ({found})",))
 
 
-def addresses(state: StackState, order: StackOrder, model: str) -> Iterator[str]:
+def addresses(state: StackState, order: StackOrder, model: Model) -> Iterator[str]:
     """Where everything is. The password stays in the state file, which only its owner can read."""
     workspaces = ", ".join(str(workspace.expanduser().resolve()) for workspace in order.workspaces)
-    other_place = "" if order.state_dir == default_state_dir() else f" --state-dir {order.state_dir}"
     yield ""
     yield f"  Temporal UI   {state.temporal_ui or 'none'}"
     yield f"  Temporal      {state.temporal_address}, namespace {state.namespace}"
     yield f"  OpenCode      {state.opencode_url}, version {state.opencode_version}"
-    yield f"  Model         {model}"
+    for title, words in zip_longest(("Model",), model.words, fillvalue=""):
+        yield f"  {title:<12}  {words}"
     yield f"  Endpoint      {EMBEDDED_ENDPOINT}, works in {workspaces}"
     yield f"  Logs          {state.logs}"
     yield ""
-    yield f'ready: in another terminal, turnkeeper run{other_place} "your prompt"; Ctrl-C here stops everything'
+
+
+def _ready(order: StackOrder) -> str:
+    other_place = "" if order.state_dir == default_state_dir() else f" --state-dir {order.state_dir}"
+    return f'ready: in another terminal, turnkeeper run{other_place} "your prompt"; Ctrl-C here stops everything'
 
 
 def say(line: str) -> None:

@@ -37,15 +37,16 @@ async def list_threads(connector: Connector, state_dir: Path, limit: int, *, as_
     found = [summary async for summary in service.keeper.threads(limit)]
     at_once = asyncio.Semaphore(ASKED_AT_ONCE)
     snapshots = await asyncio.gather(*(_ask(service.keeper, summary, at_once) for summary in found))
+    shown = [pair for pair in zip(found, snapshots, strict=True) if not _never_began(*pair)]
     if as_json:
-        for summary, snapshot in zip(found, snapshots, strict=True):
+        for summary, snapshot in shown:
             write_entry(sys.stdout, _thread_entry(summary, snapshot))
         return Exit.OK
-    if not found:
+    if not shown:
         sys.stdout.write('There is no thread yet. Start one with: turnkeeper run "your prompt"\n')
         return Exit.OK
     now = datetime.now(UTC)
-    rows = [_thread_row(summary, snapshot, now) for summary, snapshot in zip(found, snapshots, strict=True)]
+    rows = [_thread_row(summary, snapshot, now) for summary, snapshot in shown]
     sys.stdout.writelines(columns(("THREAD", "ENDPOINT", "STATUS", "LAST TURN", "PROMPT", "BEGUN"), rows))
     return Exit.OK
 
@@ -57,6 +58,11 @@ async def _ask(keeper: Keeper, summary: ThreadSummary, at_once: asyncio.Semaphor
             return await keeper.thread(summary.thread_id)
         except TurnkeeperError:
             return None
+
+
+def _never_began(summary: ThreadSummary, thread: ThreadSnapshot | None) -> bool:
+    """A start that was refused at the door leaves a closed workflow behind, which is no thread to a person."""
+    return not summary.open and thread is not None and _latest(thread) is None
 
 
 def _latest(thread: ThreadSnapshot) -> TurnRecord | None:
