@@ -180,13 +180,21 @@ def refuse_leftovers(state: Path) -> None:
 def command_of(pid: int) -> str:
     """The command line of a process; empty when it is gone."""
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        return ""
+        return _command_on_linux(Path("/proc") / str(pid))
     shown = subprocess.run(  # noqa: S603 - a constant command with a number
         ["/bin/ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return shown.stdout.strip()
+
+
+def _command_on_linux(process: Path) -> str:
+    with contextlib.suppress(OSError):
+        if command := (process / "cmdline").read_bytes():
+            return command.replace(b"\0", b" ").decode(errors="replace")
+        # Killed, and its first thread is gone: while others are not, its ports and files are still open.
+        if len(list((process / "task").iterdir())) > 1:
+            return (process / "comm").read_text(errors="replace").strip()
+    return ""
 
 
 def _stored_state(state: Path) -> StackState | None:
