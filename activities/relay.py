@@ -132,6 +132,9 @@ class _Relay:
                     self._take(said.event)
 
     def _take(self, event: ProviderEvent) -> None:
+        if event.kind is EventKind.SESSION_ERROR:
+            # It names no prompt: only its time tells a turn whether it can be meant.
+            event = event.model_copy(update={"at": datetime.now(UTC)})
         if event.session_id in self._unrouted:
             self._hold(event)  # behind the events that wait already, so that order is kept
             return

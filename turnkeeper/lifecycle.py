@@ -90,13 +90,13 @@ def deadline_of(turn: Turn) -> datetime:
 
 
 def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
-    """The turn after `fact` became known at `now`. A settled turn absorbs everything.
+    """The turn after `fact` became known at `now`. A settled turn absorbs everything, one with a verdict all but that.
 
     Raises:
         IllegalTransitionError: the fact contradicts the turn (submitting twice, settling as running).
 
     """
-    if turn.outcome is not None:
+    if turn.outcome is not None or (turn.verdict is not None and not isinstance(fact, Settled)):
         return turn
     match fact:
         case SessionReported(report):
@@ -106,7 +106,8 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
         case SubmitReported(report):
             return _submit_reported(turn, report, now)
         case LookStarted():
-            return replace(turn, looking=turn.wake or Wake.TIMER, wake=None, looks=turn.looks + 1)
+            looking = turn.wake or (Wake.STOP if turn.stop is not None else Wake.TIMER)
+            return replace(turn, looking=looking, wake=None, looks=turn.looks + 1, look_begun_at=now)
         case Observed(observation):
             return observed(turn, observation, now)
         case EventsArrived(events):
@@ -128,6 +129,8 @@ def _session_reported(turn: Turn, report: SessionReport, now: datetime) -> Turn:
         case SessionOpened():
             return replace(turn, session_open=True, look_due=None, retries=0, unreachable_since=None)
         case SessionMissing():
+            if not turn.resume:
+                raise IllegalTransitionError("a session that was to be created was reported missing")
             return replace(turn, resume=False, context_lost=True, look_due=None, retries=0, unreachable_since=None)
         case Refused(failure=failure):
             kind = EvidenceKind.COMMAND
@@ -148,13 +151,15 @@ def _submit_started(turn: Turn, now: datetime) -> Turn:
 def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
     if not turn.submitting:
         raise IllegalTransitionError("a submit that was never started was reported")
-    turn = replace(turn, submitting=False)
+    # From here on counts how long the prompt stays unseen: it may have left at the very end of the submit.
+    turn = replace(turn, submitting=False, submit_ended_at=now)
     match report:
         case Accepted():
             turn = replace(turn, delivery=Delivery.ACCEPTED, accepted_at=turn.accepted_at or now, progress_at=now)
-            return replace(turn, look_due=now + turn.limits.look_interval, unreachable_since=None, retries=0)
+            look_due = turn.look_due if turn.stop is not None else now + turn.limits.look_interval
+            return replace(turn, look_due=look_due, unreachable_since=None, retries=0)
         case PerhapsSent():
-            return replace(turn, look_due=now, wake=turn.wake or Wake.SUBMIT)
+            return replace(turn, look_due=now, wake=turn.wake or Wake.SUBMIT, unreachable_since=None, retries=0)
         case NotSent() if turn.delivery is Delivery.ACCEPTED:
             return turn  # an earlier submit arrived after all, and a look has seen it
         case NotSent(failure=failure):
@@ -184,9 +189,7 @@ def _event(turn: Turn, event: ProviderEvent, now: datetime) -> Turn:
             # A child's end is the parent's tool result: the parent goes on, and its own events follow.
             return turn
         case EventKind.SESSION_ERROR:
-            # Before our prompt left, an error can only be an earlier turn's.
-            error = event.detail if turn.delivery is not Delivery.UNSENT else turn.session_error
-            return replace(turn, session_error=error, wake=Wake.EVENT)
+            return replace(turn, session_error=_own_error(turn, event), wake=Wake.EVENT)
         case EventKind.IDLE | EventKind.RETRYING | EventKind.SESSION_DELETED:
             return replace(turn, wake=Wake.EVENT)
         case EventKind.REQUEST_OPENED | EventKind.REQUEST_CLOSED:
@@ -195,6 +198,12 @@ def _event(turn: Turn, event: ProviderEvent, now: datetime) -> Turn:
             return replace(turn, wake=turn.wake or Wake.ATTACH)
         case _:
             assert_never(event.kind)
+
+
+def _own_error(turn: Turn, event: ProviderEvent) -> str | None:
+    """The error to blame: an event names no prompt, so one from before ours left can only be an earlier turn's."""
+    earlier = turn.sent_at is None or (event.at is not None and event.at < turn.sent_at)
+    return turn.session_error if earlier else event.detail
 
 
 def _abort_reported(turn: Turn, now: datetime) -> Turn:
@@ -264,7 +273,8 @@ def _decide_stopping(turn: Turn, stop: Stop, now: datetime) -> Decision:
         return Abort()
     if turn.look_due is None or now >= turn.look_due:
         return Look(Wake.STOP)
-    return Wait(min(grace_over, turn.look_due), "the provider to confirm the stop")
+    ends = [grace_over, turn.look_due] if _halted(turn.suspicion) else [grace_over, turn.look_due, again_at]
+    return Wait(min(ends), "the provider to confirm the stop")
 
 
 def _halted(suspicion: Suspicion | None) -> bool:

@@ -73,8 +73,10 @@ _CONCLUSIVE: Final = {
 
 def observed(turn: Turn, observation: Observation, now: datetime) -> Turn:
     """The turn after a look."""
-    if turn.delivery is Delivery.UNSENT:
+    if turn.sent_at is None:
         raise IllegalTransitionError("a look before anything was sent")
+    if turn.delivery is Delivery.UNSENT:
+        return turn  # meanwhile the submit was reported not sent: there was nothing to see
     match observation:
         case Unreachable(failure=failure):
             return unreachable(turn, failure, now)
@@ -227,29 +229,28 @@ def _seen(turn: Turn, seen: Seen, now: datetime) -> Turn:
 
 
 def _prompt_missing(turn: Turn, now: datetime, *, busy: bool) -> Turn:
-    sent_at = turn.sent_at
-    if sent_at is None:
-        raise IllegalTransitionError("a prompt that was never sent was looked for")
+    turn = replace(turn, look_quiet=turn.look_quiet + 1)
     if busy:
-        return replace(turn, suspicion=None, look_due=now + SUBMIT_LOOK)
+        pause = doubled(SUBMIT_LOOK, turn.look_quiet - 1, turn.limits.look_interval_max)
+        return replace(turn, suspicion=None, look_due=now + pause)
     turn = _suspecting(turn, None, "", now)
+    if turn.submitting or not _agreed(turn):
+        return turn  # the prompt may still be on its way
     if turn.stop is not None:
-        quiet = turn.stop.aborts > 0 and now - max(sent_at, turn.stop.asked_at) >= turn.limits.stop_quiet
-        if quiet and not turn.submitting:
+        if turn.stop.aborts and _quiet_since(turn, turn.submit_ended_at, turn.stop.asked_at) >= turn.limits.stop_quiet:
             return _stop_confirmed(turn, turn.stop, "the prompt never appeared in the provider's message list", now)
         return turn
-    doubted = _agreed(turn, now)
     if turn.delivery is Delivery.ACCEPTED:
         detail = "the prompt was removed from the provider's message list"
-        verdict = with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=_LOST)
-        return verdict if doubted else turn
-    rejected = doubted and turn.session_error is not None
-    if turn.submitting or not (rejected or now - sent_at >= turn.limits.accept_budget):
+        return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=_LOST)
+    if turn.session_error is not None:
+        return _rejected(turn, turn.session_error, now)
+    if _quiet_since(turn, turn.submit_ended_at) < turn.limits.accept_budget:
         return turn
-    if not rejected and turn.submits < MAX_SUBMITS:
-        # Confirmed absent for the whole budget: the only case in which a prompt is sent a second time.
+    if turn.submits < MAX_SUBMITS:
+        # Confirmed absent after the whole budget: the only case in which a prompt is sent a second time.
         return replace(turn, delivery=Delivery.UNSENT, suspicion=None, look_due=None)
-    return _rejected(turn, turn.session_error or f"sent {turn.submits} times, never stored", now)
+    return _rejected(turn, f"sent {turn.submits} times, never stored", now)
 
 
 def _rejected(turn: Turn, detail: str, now: datetime) -> Turn:
@@ -264,12 +265,12 @@ def _rejected(turn: Turn, detail: str, now: datetime) -> Turn:
 
 def _nothing_runs(turn: Turn, seen: Seen, now: datetime) -> Turn:
     turn = _suspecting(turn, seen.standing, seen.fingerprint, now)
-    if not _agreed(turn, now):
+    if not _agreed(turn):
         return turn
     halted = seen.standing is Standing.HALTED
     if turn.stop is not None:
         # A run may still begin after its abort was lost: an unstarted prompt has to stay so for a while.
-        if turn.stop.aborts and (halted or now - turn.stop.asked_at >= turn.limits.stop_quiet):
+        if turn.stop.aborts and (halted or _quiet_since(turn, turn.stop.asked_at) >= turn.limits.stop_quiet):
             return _stop_confirmed(turn, turn.stop, seen.detail, now)
         return turn
     if halted:
@@ -301,8 +302,15 @@ def _suspecting(turn: Turn, what: Standing | None, fingerprint: str, now: dateti
     return replace(turn, suspicion=suspicion, look_due=now + pause)
 
 
-def _agreed(turn: Turn, now: datetime) -> bool:
-    return turn.suspicion is not None and now - turn.suspicion.since >= turn.limits.confirm_delay
+def _agreed(turn: Turn) -> bool:
+    """Was this reading begun long enough after the one that first said so?"""
+    return turn.suspicion is not None and _quiet_since(turn, turn.suspicion.since) >= turn.limits.confirm_delay
+
+
+def _quiet_since(turn: Turn, *moments: datetime | None) -> timedelta:
+    """From the latest of `moments` to the begin of this reading: how old it is when it is learnt counts for nothing."""
+    begun = turn.look_begun_at or turn.started_at
+    return begun - max(moment for moment in (turn.started_at, *moments) if moment is not None)
 
 
 def _look_pause(turn: Turn) -> timedelta:

@@ -184,6 +184,7 @@ class Turn:
     submits: int = 0
     submitting: bool = False
     sent_at: datetime | None = None
+    submit_ended_at: datetime | None = None
     accepted_at: datetime | None = None
     retries: int = 0
     unreachable_since: datetime | None = None
@@ -193,6 +194,7 @@ class Turn:
     progress_at: datetime
     look_due: datetime | None = None
     look_quiet: int = 0
+    look_begun_at: datetime | None = None
     looked_at: datetime | None = None
     looks: int = 0
     wake: Wake | None = None

@@ -54,9 +54,9 @@ def seconds(value: float) -> timedelta:
     return timedelta(seconds=value)
 
 
-def event(kind: EventKind, *, child: bool = False, detail: str = "") -> EventsArrived:
-    """One provider event, as a fact."""
-    return EventsArrived((ProviderEvent(id="e", kind=kind, child=child, detail=detail),))
+def event(kind: EventKind, *, child: bool = False, detail: str = "", at: datetime | None = None) -> EventsArrived:
+    """One provider event, as a fact; `at` is when it was said, if that is known."""
+    return EventsArrived((ProviderEvent(id="e", kind=kind, child=child, detail=detail, at=at),))
 
 
 def seen(standing: Standing, fingerprint: str = "", *, tools: int = 0, retry_at: datetime | None = None) -> Seen:

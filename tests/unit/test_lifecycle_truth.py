@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -144,7 +143,6 @@ def test_a_confirmed_stop_is_true(truth: Truth, inputs: Inputs, calls: Sequence[
     confirmed_stop_is_true(truth, inputs, calls, stop_at)
 
 
-@pytest.mark.xfail(reason="see `known` in test_lifecycle_corners.py: stops while a submit is in flight", strict=True)
 @settings(TRUE, phases=NO_SHRINKING)
 @given(first_seconds, call_times, quarters(0, 5))
 def test_a_confirmed_stop_in_the_first_seconds_is_true(
@@ -154,7 +152,6 @@ def test_a_confirmed_stop_in_the_first_seconds_is_true(
     confirmed_stop_is_true(truth, (), calls, stop_at)
 
 
-@pytest.mark.xfail(reason="see `known` in test_lifecycle_corners.py: `Accepted` puts off the abort", strict=True)
 @settings(TRUE, phases=NO_SHRINKING)
 @given(truths(runs_for=short_or_long), tenths(0, 12) | tenths(0, 700))
 def test_a_stop_is_confirmed_by_a_provider_that_answers(truth: Truth, stop_at: float) -> None:

@@ -68,8 +68,8 @@ class Story:
             self.turn = learn(self.turn, fact, self.now)
         return self
 
-    def hears(self, kind: EventKind, *, child: bool = False, detail: str = "") -> Self:
-        return self.learns(event(kind, child=child, detail=detail))
+    def hears(self, kind: EventKind, *, child: bool = False, detail: str = "", at: datetime | None = None) -> Self:
+        return self.learns(event(kind, child=child, detail=detail, at=at))
 
     def looks(self, observation: Observation) -> Self:
         return self.learns(LookStarted(), Observed(observation))
