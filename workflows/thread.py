@@ -36,7 +36,6 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.observations import Admission, AdmitRequest
     from turnkeeper.readings import workflow_lost
     from turnkeeper.search_attributes import ENDPOINT, STATE, THREAD
-    from turnkeeper.turn import IllegalTransitionError
     from turnkeeper.vocabulary import TurnState
     from workflows import calls
     from workflows.details import describe_thread
@@ -48,7 +47,7 @@ PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
 """Between tries to start a turn while a run of an earlier thread of this id still winds down."""
 
 
-@workflow.defn(name="Thread", failure_exception_types=[IllegalTransitionError])
+@workflow.defn(name="Thread")
 class ThreadWorkflow:
     """Continues as new between turns only: a child's result goes to the run that started it."""
 
