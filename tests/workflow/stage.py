@@ -1,0 +1,171 @@
+"""One test's world: a task queue of its own, the real workflows on it, a scripted provider, the real client."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+import worker as composition
+from tests.e2e.waiting import until
+from tests.workflow.scripted_provider import ScriptedProvider
+from turnkeeper.client import StartedTurn, Turnkeeper
+from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import (
+    Outcome,
+    ThreadInput,
+    ThreadSnapshot,
+    TurnInput,
+    TurnResult,
+    TurnSnapshot,
+    turn_workflow_id,
+)
+from turnkeeper.observations import ProviderEvent, ProviderEvents
+from turnkeeper.vocabulary import EventKind
+from workflows.endpoint import EndpointWorkflow
+from workflows.thread import ThreadWorkflow
+from workflows.turn import TurnWorkflow
+
+WORKFLOWS: Final = (ThreadWorkflow, TurnWorkflow, EndpointWorkflow)
+ENDPOINT: Final = "scripted"
+DIRECTORY: Final = "/srv/shop"
+
+QUICK: Final = TurnLimits(
+    interrupt_grace=timedelta(seconds=2),
+    stop_quiet=timedelta(seconds=0.6),
+    abort_interval=timedelta(seconds=0.3),
+    confirm_delay=timedelta(seconds=0.2),
+)
+"""For tests on a real clock: time cannot be skipped while a call is under way."""
+
+TurnHandle = WorkflowHandle[Any, TurnResult]
+
+
+def sandbox() -> SandboxedWorkflowRunner:
+    """The sandbox as the worker has it."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(*composition.PASSTHROUGH)
+    )
+
+
+class Stage:
+    """What a test acts on."""
+
+    def __init__(self, client: Client) -> None:
+        """Workers come up with `worker_up`."""
+        self.client = client
+        self.queue = f"stage-{uuid.uuid4().hex[:8]}"
+        self.keeper = Turnkeeper(client, task_queue=self.queue)
+        self.provider = ScriptedProvider(self.queue)
+
+    @asynccontextmanager
+    async def worker_up(self, *, cached_workflows: int = 100) -> AsyncIterator[None]:
+        """A worker while the body runs. Without a cache each step replays the whole history, as after a takeover."""
+        async with Worker(
+            self.client,
+            task_queue=self.queue,
+            workflows=WORKFLOWS,
+            activities=self.provider.activities,
+            workflow_runner=sandbox(),
+            max_cached_workflows=cached_workflows,
+            max_heartbeat_throttle_interval=composition.HEARTBEAT_THROTTLE,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+        ):
+            yield
+
+    # A turn alone.
+
+    async def turn(
+        self,
+        *,
+        thread_id: str | None = None,
+        session_id: str | None = None,
+        limits: TurnLimits | None = None,
+        task_queue: str | None = None,
+        prompt: str = "Fix the failing test",
+    ) -> TurnHandle:
+        """A `Turn` without a thread around it."""
+        thread_id = thread_id or new_thread()
+        turn = TurnInput(
+            thread_id=thread_id,
+            turn_id="t1",
+            endpoint=ENDPOINT,
+            task_queue=task_queue or self.queue,
+            directory=DIRECTORY,
+            session_id=session_id,
+            prompt=prompt,
+            limits=limits or TurnLimits(),
+        )
+        return await self.client.start_workflow(
+            "Turn", turn, id=turn_workflow_id(thread_id), task_queue=self.queue, result_type=TurnResult
+        )
+
+    def turn_of(self, thread_id: str, run_id: str | None = None) -> TurnHandle:
+        """The turn that a thread runs."""
+        return self.client.get_workflow_handle(turn_workflow_id(thread_id), run_id=run_id, result_type=TurnResult)
+
+    # A thread.
+
+    async def start(self, thread_id: str, prompt: str = "Fix the failing test", **more: Any) -> StartedTurn:  # noqa: ANN401 - as the client takes them
+        """Give a prompt to a thread, as another program does."""
+        return await self.keeper.start_turn(thread_id, prompt, endpoint=ENDPOINT, directory=DIRECTORY, **more)
+
+    async def thread(self, *, continue_after_events: int | None = None) -> str:
+        """A thread that exists and was never given a prompt; continues as new early if asked to."""
+        thread_id = new_thread()
+        limit = {} if continue_after_events is None else {"continue_after_events": continue_after_events}
+        await self.client.start_workflow(
+            "Thread",
+            ThreadInput(thread_id=thread_id, endpoint=ENDPOINT, directory=DIRECTORY, **limit),
+            id=f"thread:{thread_id}",
+            task_queue=self.queue,
+        )
+        return thread_id
+
+    def thread_of(self, thread_id: str) -> WorkflowHandle[Any, ThreadSnapshot]:
+        return self.client.get_workflow_handle(f"thread:{thread_id}", result_type=ThreadSnapshot)
+
+    async def settled_thread(self, thread_id: str, turns: int = 1) -> ThreadSnapshot:
+        """The thread once so many turns are over and none runs or waits."""
+
+        def over(thread: ThreadSnapshot) -> bool:
+            return len(thread.recent) >= turns and thread.active is None and not thread.queued
+
+        return await until(lambda: self.keeper.thread(thread_id), over)
+
+
+def new_thread() -> str:
+    return f"th-{uuid.uuid4().hex[:8]}"
+
+
+def elapsed(outcome: Outcome) -> float:
+    """Seconds from the turn's start to its end, on its own clock."""
+    return (outcome.completed_at - outcome.started_at).total_seconds()
+
+
+async def snapshot(turn: TurnHandle) -> TurnSnapshot:
+    """What the turn says of itself."""
+    answer: TurnSnapshot = await turn.query("snapshot", result_type=TurnSnapshot)
+    return answer
+
+
+async def tell(turn: TurnHandle, *kinds: EventKind, count: int = 1, detail: str = "", child: bool = False) -> None:
+    """Signal provider events in one batch."""
+    events = tuple(
+        ProviderEvent(id=f"e{number}", kind=kind, count=count, detail=detail, child=child)
+        for number, kind in enumerate(kinds)
+    )
+    await turn.signal("provider_events", ProviderEvents(events=events))
+
+
+async def events_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """The types of the events of a run's history, in words."""
+    history = await handle.fetch_history()
+    return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").lower() for event in history.events]
