@@ -43,7 +43,7 @@ class LiveView:
         self._stopping = False
         self._spinner = Spinner("dots")
         self._live = Live(
-            get_renderable=self._last_lines, console=console, refresh_per_second=FRAMES_PER_SECOND, transient=True
+            get_renderable=self.present, console=console, refresh_per_second=FRAMES_PER_SECOND, transient=True
         )
 
     def begun(self, subject: Subject) -> None:
@@ -98,7 +98,8 @@ class LiveView:
     def _set_clock(self, at: float) -> None:
         self._began = time.monotonic() - at
 
-    def _last_lines(self) -> RenderableType:
+    def present(self) -> RenderableType:
+        """The last lines: what is so right now."""
         snapshot = self._snapshot
         elapsed = span(time.monotonic() - self._began)
         hint = self._hint()
