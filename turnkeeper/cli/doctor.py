@@ -132,10 +132,11 @@ async def _endpoint(service: Service, name: str) -> Check:
         snapshot = await service.keeper.endpoint(name)
     except TurnkeeperError as error:
         return Check(what, ok=False, text=str(error))
-    return _judge(what, snapshot, datetime.now(UTC))
+    return judge(what, snapshot, datetime.now(UTC))
 
 
-def _judge(what: str, snapshot: EndpointSnapshot, now: datetime) -> Check:
+def judge(what: str, snapshot: EndpointSnapshot, now: datetime) -> Check:
+    """The relay's health as a finding."""
     relay = snapshot.relay
     if relay is None:
         since = span((now - snapshot.since).total_seconds())

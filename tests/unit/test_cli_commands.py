@@ -1,0 +1,298 @@
+"""Command lines from the shell's side: exit codes, one line for an error, suggestions, JSON. With a stand-in client."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli_stand_ins import (
+    SETTLED,
+    STARTED,
+    STOPPED,
+    ScriptedKeeper,
+    connector_of,
+    outcome,
+    record,
+    result,
+    snapshot,
+    thread,
+)
+from turnkeeper.cli import app, endings
+from turnkeeper.cli.endings import Exit
+from turnkeeper.cli.names import thread_for_key
+from turnkeeper.cli.service import CONNECTION_VARIABLES, Service
+from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.messages import InterruptResult
+from turnkeeper.vocabulary import Reason, TurnState
+
+Said = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _no_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the environment nor a stack of whoever runs the tests."""
+    for name in (*CONNECTION_VARIABLES, endings.DEBUG_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TURNKEEPER_STATE_DIR", str(tmp_path / "state"))
+
+
+def keeper_that_settles(*, reason: Reason = Reason.FINISHED, state: TurnState = TurnState.COMPLETED) -> ScriptedKeeper:
+    keeper = ScriptedKeeper(start=STARTED, ends_with=result(outcome(state, reason)))
+    keeper.over.set()
+    return keeper
+
+
+def started(keeper: ScriptedKeeper) -> tuple[object, ...]:
+    """What the last start was given."""
+    given = next(given for what, given in reversed(keeper.asked) if what == "start")
+    assert isinstance(given, tuple)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "code"),
+    [
+        (TurnState.COMPLETED, Reason.FINISHED, Exit.OK),
+        (TurnState.COMPLETED, Reason.TRUNCATED, Exit.OK),
+        (TurnState.INTERRUPTED, Reason.STOPPED, Exit.ENDED_OTHERWISE),
+        (TurnState.ERROR, Reason.PROVIDER_ERROR, Exit.ENDED_OTHERWISE),
+    ],
+)
+def test_run_ends_as_the_turn_did(state: TurnState, reason: Reason, code: Exit, capsys: Said) -> None:
+    keeper = keeper_that_settles(state=state, reason=reason)
+    assert app.execute(["run", "Fix it"], connector_of(keeper)) == code
+    said = capsys.readouterr()
+    assert f"{state}: {reason} after 3.4 s" in said.out
+    assert not said.err
+
+
+def test_run_in_a_pipe_prints_the_answer_and_the_link(capsys: Said) -> None:
+    assert app.execute(["run", "Fix it"], connector_of(keeper_that_settles())) == Exit.OK
+    said = capsys.readouterr().out
+    assert "\nDone.\n" in said
+    assert "see it: http://ui.test/namespaces/default/workflows/turn%3A" in said
+    assert "\x1b" not in said
+
+
+def test_run_as_json_ends_with_the_settled_turn(capsys: Said) -> None:
+    assert app.execute(["run", "--json", "Fix it"], connector_of(keeper_that_settles())) == Exit.OK
+    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert (events[0], events[-1]) == ("started", "settled")
+
+
+def test_run_without_a_thread_begins_one_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    keeper = keeper_that_settles()
+    assert app.execute(["run", "Fix it"], connector_of(keeper)) == Exit.OK
+    _, prompt, endpoint, directory, *_ = started(keeper)
+    assert (prompt, endpoint, directory) == ("Fix it", "local", str(tmp_path.resolve()))
+
+
+def test_run_in_a_known_thread_keeps_its_endpoint_and_directory() -> None:
+    keeper = keeper_that_settles()
+    assert app.execute(["run", "--thread", "shop", "Go on"], connector_of(keeper)) == Exit.OK
+    assert started(keeper)[:4] == ("shop", "Go on", None, None)
+
+
+def test_run_in_an_unknown_thread_begins_it(tmp_path: Path) -> None:
+    keeper = keeper_that_settles()
+    keeper.known = False
+    assert app.execute(["run", "--thread", "shop", "--dir", str(tmp_path), "Go"], connector_of(keeper)) == Exit.OK
+    assert started(keeper)[:4] == ("shop", "Go", "local", str(tmp_path.resolve()))
+
+
+def test_run_hands_over_every_option(tmp_path: Path) -> None:
+    keeper = keeper_that_settles()
+    options = ["--model", "a/b", "--agent", "build", "--endpoint", "far", "--deadline", "15m", "--key", "k7"]
+    line = ["run", "--dir", str(tmp_path), *options, "Fix it"]
+    assert app.execute(line, connector_of(keeper)) == Exit.OK
+    name, _, endpoint, _, model, agent, key, limits = started(keeper)
+    assert (name, endpoint, model, agent, key) == (thread_for_key("k7"), "far", "a/b", "build", "k7")
+    assert getattr(limits, "deadline", None) == timedelta(minutes=15)
+
+
+def test_run_reads_a_long_prompt_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("line one\nline two\n"))
+    keeper = keeper_that_settles()
+    assert app.execute(["run", "-"], connector_of(keeper)) == Exit.OK
+    assert started(keeper)[1] == "line one\nline two\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["run", ""], "The prompt is empty."),
+        (["run", " \n"], "The prompt is empty."),
+        (["run", "x" * 300_000], "300,000 characters; 262,144 are allowed"),
+        (["run", "--dir", "/no/such/place", "x"], "/no/such/place does not exist."),
+        (["run", "--dir", __file__, "x"], "is not a directory."),
+        (["run", "--model", "gpt", "x"], "--model 'gpt': write provider/model."),
+        (["run", "--thread", "a b", "x"], "--thread 'a b': write letters"),
+        (["run", "--deadline", "soon", "x"], "write 90s, 15m, 2h or 1d"),
+        (["run", "--deadline", "0s", "x"], "--deadline: Input should be greater than 0 seconds."),
+        (["run"], "Missing argument 'PROMPT'."),
+        (["rnu", "x"], "No such command 'rnu'. Did you mean 'run'?"),
+        (["run", "--dri", "x"], "No such option: --dri. Did you mean --dir?"),
+        (["threads", "--jsno"], "No such option: --jsno. Did you mean --json?"),
+        (["dev", "--workspace", "/no/such/place", "--scripted"], "The workspace /no/such/place is not a directory."),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_starts_nothing(line: list[str], words: str, capsys: Said) -> None:
+    keeper = keeper_that_settles()
+    assert app.execute(line, connector_of(keeper)) == Exit.NOT_FOLLOWED
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err.startswith("turnkeeper: ")
+    assert said.err.count("\n") == 1
+    assert words in said.err
+    assert keeper.count("start") == 0
+
+
+@pytest.mark.parametrize("line", [["run", "x"], ["threads"], ["show", "t"], ["follow", "t"], ["interrupt", "t"]])
+def test_without_any_service_every_command_says_how_to_start_one(line: list[str], capsys: Said) -> None:
+    assert app.execute(line) == Exit.NOT_FOLLOWED
+    assert "turnkeeper dev" in capsys.readouterr().err
+
+
+def test_an_error_is_json_too_for_programs(capsys: Said) -> None:
+    keeper = ScriptedKeeper(start=RefusedError("No such model.", code="unknown_model", next_step="See the list."))
+    assert app.execute(["run", "--json", "x"], connector_of(keeper)) == Exit.NOT_FOLLOWED
+    said = capsys.readouterr()
+    expected = {"event": "error", "code": "unknown_model", "message": "No such model.", "next_step": "See the list."}
+    assert json.loads(said.out) == expected
+    assert said.err == "turnkeeper: No such model. See the list.\n"
+
+
+def test_a_fault_of_ours_is_one_line_and_a_traceback_only_on_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    async def broken(_: Path) -> Service:
+        raise ZeroDivisionError("oops")
+
+    assert app.execute(["threads"], broken) == Exit.NOT_FOLLOWED
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: oops" in said
+    assert "Traceback" not in said
+    monkeypatch.setenv(endings.DEBUG_VARIABLE, "1")
+    app.execute(["threads"], broken)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_that_went_away_is_no_crash(monkeypatch: pytest.MonkeyPatch, capsys: Said) -> None:
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("sys.stdout", Closed())
+    assert app.execute(["threads"], connector_of(ScriptedKeeper())) == Exit.NOT_FOLLOWED
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_terminated_turn_is_said_and_ends_with_1(capsys: Said) -> None:
+    keeper = ScriptedKeeper(start=STARTED, ends_with=TurnkeeperError("The workflow did not end by itself."))
+    keeper.over.set()
+    assert app.execute(["run", "x"], connector_of(keeper)) == Exit.ENDED_OTHERWISE
+    assert "did not end by itself" in capsys.readouterr().err
+
+
+def test_threads_are_listed_with_their_last_turn(capsys: Said) -> None:
+    assert app.execute(["threads"], connector_of(ScriptedKeeper())) == Exit.OK
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["THREAD", "ENDPOINT"]
+    assert "shop    local     ready   t1 completed: finished  Fix the test" in row
+
+
+def test_threads_are_listed_while_no_worker_is_up(capsys: Said) -> None:
+    keeper = ScriptedKeeper(threads_seen=[ServiceUnavailableError("nobody")])
+    assert app.execute(["threads"], connector_of(keeper)) == Exit.OK
+    assert "shop    local     unknown" in capsys.readouterr().out
+
+
+def test_threads_as_json(capsys: Said) -> None:
+    assert app.execute(["threads", "--json", "--limit", "5"], connector_of(ScriptedKeeper())) == Exit.OK
+    entry = json.loads(capsys.readouterr().out)
+    assert (entry["thread"], entry["status"], entry["turn"]["reason"]) == ("shop", "ready", "finished")
+
+
+def test_show_tells_where_it_works_what_runs_and_what_was(capsys: Said) -> None:
+    running = record(turn_id="t2", run_id="run-2", prompt_start="Now the docs")
+    keeper = ScriptedKeeper(
+        threads_seen=[thread(status="running", active=running, recent=(SETTLED,), last_error="old trouble")]
+    )
+    assert app.execute(["show", "shop"], connector_of(keeper)) == Exit.OK
+    said = capsys.readouterr().out
+    for words in (
+        "thread shop: running",
+        "endpoint local, directory /srv/shop",
+        "last error: old trouble",
+        "running: t1 running, waits for the provider",
+        "t1 completed: finished  Fix the test",
+        "t2 running              Now the docs",
+        "see it: http://ui.test/namespaces/default/workflows/turn%3Ashop/run-2/history",
+    ):
+        assert words in said
+
+
+def test_show_as_json_is_one_object(capsys: Said) -> None:
+    assert app.execute(["show", "--json", "shop"], connector_of(ScriptedKeeper())) == Exit.OK
+    entry = json.loads(capsys.readouterr().out)
+    assert (entry["event"], entry["thread_id"], entry["turn"]) == ("thread", "shop", None)
+
+
+def test_follow_of_a_settled_thread_says_how_the_latest_turn_ended(capsys: Said) -> None:
+    keeper = ScriptedKeeper(turns=[snapshot(state=TurnState.COMPLETED, outcome=outcome())])
+    keeper.over.set()
+    assert app.execute(["follow", "shop"], connector_of(keeper)) == Exit.OK
+    assert "completed: finished" in capsys.readouterr().out
+
+
+def test_follow_of_a_thread_without_turns_is_refused(capsys: Said) -> None:
+    keeper = ScriptedKeeper(threads_seen=[thread(recent=())])
+    assert app.execute(["follow", "shop"], connector_of(keeper)) == Exit.NOT_FOLLOWED
+    assert "has no turn yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (None, Exit.OK, "turn t1: interrupted: stopped, confirmed"),
+        (InterruptResult(turn_id=None, was_running=False), Exit.OK, "Nothing was running."),
+        (
+            InterruptResult(turn_id="t1", was_running=True, outcome=STOPPED.model_copy(update={"confirmed": False})),
+            Exit.ENDED_OTHERWISE,
+            "stopped, unconfirmed",
+        ),
+    ],
+)
+def test_interrupt_says_whether_it_stands(answer: InterruptResult | None, code: Exit, words: str, capsys: Said) -> None:
+    keeper = ScriptedKeeper(interrupts_with=answer)
+    assert app.execute(["interrupt", "shop", "--why", "wrong branch"], connector_of(keeper)) == code
+    assert words in capsys.readouterr().out
+    assert ("interrupt", ("shop", None, "wrong branch")) in keeper.asked
+
+
+def test_interrupt_as_json(capsys: Said) -> None:
+    assert app.execute(["interrupt", "--json", "shop"], connector_of(ScriptedKeeper())) == Exit.OK
+    entry = json.loads(capsys.readouterr().out)
+    assert (entry["confirmed"], entry["outcome"]["reason"]) == (True, "stopped")
+
+
+def test_doctor_without_a_service_says_what_to_do_and_ends_with_1(capsys: Said) -> None:
+    assert app.execute(["doctor"]) == Exit.ENDED_OTHERWISE
+    assert "BAD  temporal: No stack runs on" in capsys.readouterr().out
+
+
+def test_help_teaches_exit_codes_and_environment(capsys: Said) -> None:
+    assert app.execute(["run", "--help"]) == Exit.OK
+    said = capsys.readouterr().out
+    for words in ("Examples:", "Exit codes:", "TEMPORAL_ADDRESS", "Ctrl-C once stops"):
+        assert words in said
+
+
+def test_version(capsys: Said) -> None:
+    assert app.execute(["--version"]) == Exit.OK
+    assert capsys.readouterr().out.startswith("turnkeeper 0.")
