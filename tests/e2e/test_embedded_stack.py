@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from temporalio.client import Client
 
 from tests.e2e.bare_session import BareSession, answer_text
 from tests.e2e.conftest import SEARCH_ATTRIBUTES
-from tests.e2e.waiting import DEADLINE, until_true
+from tests.e2e.waiting import DEADLINE, until, until_true
 from turnkeeper.dev.errors import (
     BinaryMissingError,
     PortInUseError,
@@ -96,12 +97,22 @@ async def test_a_stack_that_is_killed_leaves_nothing_running_and_is_found_again(
         client = await Client.connect(second.temporal_address)
         assert (await client.get_workflow_handle("kept").describe()).id == "kept"
         async with stack.opencode.client() as http:
-            assert len(await BareSession(http, workspace, session).messages()) == 2
+            again = BareSession(http, workspace, session)
+            assert len(await again.messages()) == 2
+            await again.prompt("bash: echo $$ > tool.pid; sleep 600")
+            tool = int(await until(_content_of(workspace / "tool.pid")))
         await _restarts_what_died(stack)
         last = stack.state
-    assert not any(command_of(pid) for pid in last.pids.values())
+    assert not any(command_of(pid) for pid in (*last.pids.values(), tool))
     with pytest.raises(StackNotFoundError, match="No stack runs on"):
         read_stack(state_directory)
+
+
+def _content_of(file: Path) -> Callable[[], Awaitable[str]]:
+    async def read() -> str:
+        return file.read_text() if file.exists() else ""  # noqa: ASYNC240 - a few bytes of a test
+
+    return read
 
 
 async def _one_turn(state: StackState, workspace: Path) -> str:

@@ -24,6 +24,7 @@ from pydantic import JsonValue
 from turnkeeper.dev.opencode_binary import find_opencode
 from turnkeeper.dev.ports import LOOPBACK, choose_port
 from turnkeeper.dev.processes import SupervisedProcess
+from turnkeeper.dev.tool_processes import MARK, end_tools
 
 START_DEADLINE: Final = 60.0
 """Seconds until healthy: 3.5 to 7 s on two cores, several times that beside a build."""
@@ -83,6 +84,8 @@ class OpenCodeServer:
         self.port = choose_port(port, program="OpenCode", setting="opencode port")
         self._environment = dict(environment)
         self._environment |= {"OPENCODE_SERVER_USERNAME": self.username, "OPENCODE_SERVER_PASSWORD": self.password}
+        self._mark = str(uuid.uuid4())
+        self._environment[MARK] = self._mark
         self._boot_marker = boot_marker
         self._probe: httpx.AsyncClient | None = None  # one for a whole start: making a client costs 20 ms
         directory.mkdir(parents=True, exist_ok=True)
@@ -151,7 +154,9 @@ class OpenCodeServer:
         return self
 
     async def stop(self) -> None:
+        """The server, and what its tools left running."""
         await self.process.stop(STOP_GRACE)
+        await end_tools(self._mark)
 
     async def kill(self) -> None:
         """Kill -9. Running tools survive it, as they would in production without a container."""

@@ -191,8 +191,10 @@ def _command_on_linux(process: Path) -> str:
     with contextlib.suppress(OSError):
         if command := (process / "cmdline").read_bytes():
             return command.replace(b"\0", b" ").decode(errors="replace")
-        # Killed, and its first thread is gone: while others are not, its ports and files are still open.
-        if len(list((process / "task").iterdir())) > 1:
+        # No command line: a killed process, perhaps still on its way out with its ports and files open. It is over
+        # when it is a zombie (its name ends at the last parenthesis, the state follows) without other threads.
+        state = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        if state not in "ZX" or len(list((process / "task").iterdir())) > 1:
             return (process / "comm").read_text(errors="replace").strip()
     return ""
 

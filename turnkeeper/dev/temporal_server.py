@@ -22,6 +22,7 @@ PROBE_TIMEOUT: Final = 2.0
 """Seconds for one readiness question."""
 
 SPEED: Final = (
+    "system.enableActivityEagerExecution=true",
     "history.transferProcessorMaxPollRPS=2000",
     "history.timerProcessorMaxPollRPS=2000",
     "history.visibilityProcessorMaxPollRPS=2000",
