@@ -1,0 +1,129 @@
+"""OpenCode is killed, stays away, comes back, or loses the session. On a server of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from tests.e2e.conftest import ASKING_PERMISSIONS
+from tests.e2e.turns.conftest import Measured
+from tests.e2e.turns.deployment import Deployment, assert_ended, deployed
+from tests.e2e.turns.prompts import DONE, bash, plan, short, slow_text
+from turnkeeper.dev.model import ScriptedModel
+from turnkeeper.dev.opencode_server import OpenCodeServer
+from turnkeeper.vocabulary import EvidenceKind, Reason, SessionStatus, TurnState, Wake
+
+AFTER_RETURN = (Wake.ATTACH, Wake.TIMER, Wake.EVENT)
+"""The relay attaches again and makes the turn look, or the turn's own clock was faster; the second reading that a loss
+needs comes by the clock."""
+
+
+@pytest.fixture(scope="module")
+async def mortal_opencode(
+    scripted_model: ScriptedModel, pinned_opencode: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[OpenCodeServer]:
+    """To be killed. Every test leaves it running."""
+    state = tmp_path_factory.mktemp("mortal-opencode")
+    async with OpenCodeServer.hermetic(
+        state=state,
+        log=state / "opencode.log",
+        model_url=scripted_model.base_url,
+        permissions=ASKING_PERMISSIONS,
+        program=pinned_opencode,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def doomed(
+    temporal_client: Client, mortal_opencode: OpenCodeServer, workspace: Path, root: Path
+) -> AsyncIterator[Deployment]:
+    async with deployed(temporal_client, mortal_opencode, directory=workspace, root=root) as deployment:
+        yield deployment
+
+
+async def test_killed_in_the_middle_and_restarted(
+    doomed: Deployment, mortal_opencode: OpenCodeServer, measured: Measured
+) -> None:
+    in_text = await doomed.start(plan(slow_text(60)))
+    in_tool = await doomed.start(plan(bash("sleep 20"), DONE))
+    asking = await doomed.start(plan(bash("echo ask me"), DONE))
+    for started in (in_text, in_tool, asking):
+        await doomed.until_running(started)
+    await doomed.until_turn(asking, lambda turn: turn.state is TurnState.WAITING)
+    await mortal_opencode.kill()
+    await mortal_opencode.start()
+    back = asyncio.get_running_loop().time()
+    for started in (in_text, in_tool, asking):
+        result = await doomed.settled(started)
+        assert_ended(result.outcome, TurnState.INTERRUPTED, Reason.PROVIDER_LOST_TURN, woken_by=AFTER_RETURN)
+        assert result.outcome.failure is not None
+        assert result.outcome.failure.code == "provider_lost_turn"
+        thread = await doomed.keeper.thread(started.thread_id)
+        assert (thread.status, thread.active) == (SessionStatus.STOPPED, None)
+    measured("three lost turns settled after OpenCode was back", asyncio.get_running_loop().time() - back)
+    again = await doomed.settled(await doomed.start("go on", thread=in_text.thread_id))
+    assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
+    assert again.session_id == (await doomed.keeper.result(in_text.thread_id)).session_id
+
+
+async def test_away_for_good_then_back_for_the_next_prompt(doomed: Deployment, mortal_opencode: OpenCodeServer) -> None:
+    running = await doomed.start(plan(slow_text(60)), limits=short(unreachable_timeout=5, look_interval=1))
+    await doomed.until_running(running)
+    await mortal_opencode.kill()
+    unsent = await doomed.start("hello", limits=short(unreachable_timeout=5))
+    patient = await doomed.start("hello")
+    try:
+        for started in (running, unsent):
+            result = await doomed.keeper.wait(started)
+            assert_ended(
+                result.outcome,
+                TurnState.ERROR,
+                Reason.PROVIDER_UNREACHABLE,
+                kind=EvidenceKind.TIMER,
+                woken_by=(None,),
+            )
+            assert result.outcome.failure is not None
+            assert result.outcome.failure.code == "provider_unreachable"
+            sent = "the agent may still be at work" if started is running else "the prompt was not sent"
+            assert result.outcome.evidence.detail.endswith(sent)
+            assert (await doomed.keeper.thread(started.thread_id)).status is SessionStatus.ERROR
+    finally:
+        await mortal_opencode.start()
+    assert len(await doomed.prompts_of(await doomed.keeper.wait(running))) == 1
+    result = await doomed.settled(patient)
+    assert_ended(result.outcome, TurnState.COMPLETED, Reason.FINISHED)
+    again = await doomed.settled(await doomed.start("and now?", thread=unsent.thread_id))
+    assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
+
+
+async def test_stopped_while_away_is_unconfirmed(doomed: Deployment, mortal_opencode: OpenCodeServer) -> None:
+    started = await doomed.start(plan(slow_text(60)), limits=short(interrupt_grace=6))
+    await doomed.until_running(started)
+    await mortal_opencode.kill()
+    try:
+        answer = await doomed.keeper.interrupt(started.thread_id)
+    finally:
+        await mortal_opencode.start()
+    result = await doomed.settled(started)
+    assert_ended(result.outcome, TurnState.INTERRUPTED, Reason.STOPPED, kind=EvidenceKind.TIMER, woken_by=(None,))
+    assert answer.outcome == result.outcome
+    assert not answer.confirmed
+
+
+async def test_a_session_deleted_in_the_middle(deployment: Deployment) -> None:
+    started = await deployment.start(plan(slow_text(20)))
+    session = await deployment.until_running(started)
+    await asyncio.sleep(1)
+    (await deployment.truth.delete(f"/session/{session.id}")).raise_for_status()
+    result = await deployment.keeper.wait(started)
+    assert_ended(result.outcome, TurnState.INTERRUPTED, Reason.SESSION_GONE, woken_by=(Wake.EVENT, Wake.TIMER))
+    assert (await deployment.keeper.thread(started.thread_id)).status is SessionStatus.STOPPED
+    again = await deployment.settled(await deployment.start("hello", thread=started.thread_id))
+    assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
+    assert again.context_lost
+    assert again.session_id != session.id
