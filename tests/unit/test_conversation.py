@@ -14,7 +14,7 @@ from turnkeeper.dev.script import TextStep, ToolCall, ToolStep
 from turnkeeper.dev.shortcuts import plan_for_words
 
 
-def call(prompt: str, *, directory: str = "/work", rounds: int = 0, result: str = "") -> Call:
+def call(prompt: str, *, directory: str = "/project", rounds: int = 0, result: str = "") -> Call:
     return Call(Purpose.TURN, "ses_1", "", directory, prompt, 1, rounds, result)
 
 
@@ -67,7 +67,7 @@ def test_a_prompt_in_several_parts_is_one_text() -> None:
 @pytest.mark.parametrize(
     ("prompt", "name", "arguments"),
     [
-        ("write hello.txt: some text", "write", {"filePath": "/work/hello.txt", "content": "some text\n"}),
+        ("write hello.txt: some text", "write", {"filePath": "/project/hello.txt", "content": "some text\n"}),
         ("Write /else/x.md: # Title\n\nbody", "write", {"filePath": "/else/x.md", "content": "# Title\n\nbody\n"}),
         ("bash: ls -l | wc", "bash", {"command": "ls -l | wc"}),
     ],
