@@ -17,7 +17,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from activities.relay import RelayActivities
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
@@ -30,6 +29,7 @@ from activities.abort import AbortActivities
 from activities.admission import AdmissionActivities
 from activities.endpoints import Endpoints
 from activities.look import LookActivities
+from activities.relay import RelayActivities
 from activities.session import SessionActivities
 from activities.submit import SubmitActivities
 from turnkeeper.connection import connect
