@@ -8,6 +8,8 @@ from itertools import pairwise
 from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.recordings import load, states
 from turnkeeper.observations import NotThere, Seen
@@ -224,3 +226,48 @@ def test_a_step_taken_over_by_a_later_prompt_is_absorbed_only_once_that_is_certa
 def test_a_corpse_under_a_later_answer_is_halted_though_the_session_is_busy() -> None:
     corpse = assistant("a1", "u1", STEP, time={"created": 1})
     assert of(user("u1"), corpse, user("u2"), assistant("a2", "u2", STEP), busy=True) is HALTED
+
+
+MESSAGES = st.builds(
+    lambda role, number, parent, parts, info: Message.model_validate(
+        {"info": {"id": f"m{number}", "role": role, "parentID": f"m{parent}", **info}, "parts": parts}
+    ),
+    st.sampled_from(["user", "assistant"]),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.lists(
+        st.sampled_from(
+            [
+                STEP,
+                REJECTED,
+                {"type": "text", "text": "t"},
+                {"type": "text", "synthetic": True},
+                {"type": "compaction", "auto": True},
+                {"type": "tool", "tool": "task", "state": {"status": "running"}},
+            ]
+        ),
+        max_size=3,
+    ),
+    st.fixed_dictionaries(
+        {"time": st.sampled_from([{"created": 1}, {"created": 1, "completed": 2}])},
+        optional={
+            "finish": st.sampled_from(["stop", "length", "tool-calls", "unknown", "error", "other"]),
+            "error": st.sampled_from([{"name": "MessageAbortedError"}, {"name": "APIError", "data": {"message": "m"}}]),
+            "summary": st.booleans(),
+        },
+    ),
+)
+SETTLED = frozenset(Standing) - {Standing.UNSTARTED, RUNNING, WAITING, HALTED}
+
+
+@given(st.lists(MESSAGES, max_size=8), st.sampled_from([None, "busy", "retry"]))
+def test_any_list_is_assessed_and_a_working_session_settles_nothing_but_what_it_left_behind(
+    messages: list[Message], status: str | None
+) -> None:
+    found = assess(Snapshot(StatusEntry(type=status) if status else None, messages), "m0", TEXT_LIMIT)
+    if isinstance(found, Seen):
+        assert (found.failure is not None) == (found.standing is Standing.FAILED)
+        if status is not None and "a later prompt" not in found.detail:
+            assert found.standing not in SETTLED
+        if "unfinished" in found.detail:
+            assert found.standing not in SETTLED

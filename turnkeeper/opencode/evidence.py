@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from turnkeeper.errors import bounded
 from turnkeeper.observations import OpenRequest, ToolUse, Usage
 from turnkeeper.opencode.family import Family
 from turnkeeper.opencode.wire import Message, Part, StatusEntry
@@ -22,6 +23,9 @@ MAX_TOOL_TITLE: Final = 120
 OUTPUT_TAIL: Final = 64
 """Characters of a running command's output that enter the fingerprint beside its length: OpenCode keeps a bounded
 tail, so that a long output changes without growing."""
+
+MAX_DETAIL: Final = 600
+"""Characters of the sentence behind a standing: it enters histories with every look."""
 
 _CONSEQUENCE: Final = {
     Standing.UNSTARTED: "the prompt is stored and nothing runs",
@@ -85,7 +89,7 @@ def describe(standing: Standing, status: StatusEntry | None, family: Family, req
         facts.append(f"asked: {', '.join(request.request_id for request in requests[:LATEST_TOOLS])}")
     if family.followed:
         facts.append(f"a later prompt {'is answered' if family.overtaken else 'is stored'}")
-    return f"{'; '.join(facts)}: {_CONSEQUENCE[standing]}."
+    return f"{bounded('; '.join(facts), MAX_DETAIL)}: {_CONSEQUENCE[standing]}."
 
 
 def fingerprint(status: StatusEntry | None, family: Family, children: Sequence[str]) -> str:

@@ -7,8 +7,9 @@ registry, so a session that we resume without it gets it.
 from __future__ import annotations
 
 import posixpath
+from typing import Final
 
-from turnkeeper.errors import ProviderError, ProviderNotFoundError, ProviderRefusedError, RefusedError
+from turnkeeper.errors import ProviderError, ProviderNotFoundError, ProviderRefusedError, RefusedError, bounded
 from turnkeeper.observations import (
     Refused,
     SessionMissing,
@@ -21,6 +22,9 @@ from turnkeeper.opencode.catalogue import Catalogue
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.identifiers import SESSION_PREFIX
 from turnkeeper.opencode.marks import METADATA_KEY, mark
+
+MAX_TITLE: Final = 100
+"""Characters of a session's title: a line in OpenCode's own lists."""
 
 
 async def open_session(client: OpenCodeClient, catalogue: Catalogue, request: SessionRequest) -> SessionReport:
@@ -57,7 +61,7 @@ async def _create(client: OpenCodeClient, request: SessionRequest) -> SessionRep
         await client.create_session(request.session_id, request.directory), request.directory, request.session_id
     )
     # Without a title of ours, the first prompt costs one more model call, whose stall nobody would see.
-    title = request.title or f"Thread {request.thread_id}"
+    title = bounded(request.title, MAX_TITLE) or f"Thread {request.thread_id}"
     await client.describe_session(request.session_id, title, {METADATA_KEY: mark(request.thread_id, request.namespace)})
     return SessionOpened(session_id=request.session_id, created=True)
 
