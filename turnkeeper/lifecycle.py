@@ -152,7 +152,7 @@ def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
     if not turn.submitting:
         raise IllegalTransitionError("a submit that was never started was reported")
     # From here on counts how long the prompt stays unseen: it may have left at the very end of the submit.
-    turn = replace(turn, submitting=False, submit_ended_at=now)
+    turn = replace(turn, submitting=False, submit_ended_at=now, suspicion=None)
     match report:
         case Accepted():
             turn = replace(turn, delivery=Delivery.ACCEPTED, accepted_at=turn.accepted_at or now, progress_at=now)
