@@ -132,11 +132,11 @@ class Play:
                 self._call(AbortReported(self.provider.abort(self.now)))
 
     def _submit(self) -> None:
-        """The only call that other decisions may overtake: a stop does not wait for it."""
+        """The only call that other decisions may overtake: neither a stop nor an event waits for it."""
         self._learn(SubmitStarted())
         report = SubmitReported(self.provider.submit(self.now))
         self._coming = sorted([*self._coming, (self.now + self.submit_time, next(self._order), report)])
-        while self.turn.submitting and self.turn.stop is None:
+        while self.turn.submitting and self.turn.stop is None and self.turn.wake is None:
             self._sleep(self._coming[0][0])
 
     def _sleep(self, until: datetime) -> None:

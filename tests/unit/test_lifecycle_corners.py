@@ -130,3 +130,10 @@ def test_what_made_it_look_is_told_right() -> None:
 def test_progress_while_the_provider_is_silent_does_not_end_the_turn() -> None:
     story = accepted().after(5).looks(seen(Standing.RUNNING)).after(300).hears(EventKind.PROGRESS)
     assert not isinstance(story.decision, GiveUp)
+
+
+def test_readings_from_before_the_prompt_was_stored_do_not_say_that_it_was_removed() -> None:
+    """An event woke looks while the submit was under way; the last of them ends just after it."""
+    story = submitting().hears(EventKind.IDLE).looks(NO_PROMPT).after(2.5).learns(LookStarted())
+    story.after(0.1).learns(ACCEPTED).after(0.5).learns(Observed(NO_PROMPT))
+    assert story.is_open

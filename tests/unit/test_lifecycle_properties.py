@@ -241,7 +241,7 @@ def test_a_prompt_is_sent_again_only_when_the_provider_is_known_not_to_have_it(p
             case SubmitReported(NotSent()):
                 known_absent = True
             case Observed(NotThere(what="prompt", busy=False)):
-                known_absent = sent_at is not None and now - sent_at >= TIGHT.accept_budget
+                known_absent = known_absent or (sent_at is not None and now - sent_at >= TIGHT.accept_budget)
             case Observed(Seen()) | Observed(NotThere(busy=True)):
                 known_absent = False
             case _:
