@@ -169,7 +169,7 @@ class StartTurnResult(Record):
 
     thread_id: ThreadId
     turn_id: str
-    state: TurnState
+    state: TurnState | None = Field(description="None: settled so long ago that the thread has forgotten how")
     run_id: str | None = Field(default=None, description="the Turn workflow's run, once it is started")
     position: int = Field(default=0, description="turns to run before this one")
     repeated: bool = Field(default=False, description="the idempotency key was known: this is the earlier turn")

@@ -8,6 +8,7 @@ profiles (`temporalio.envconfig`), never from here.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,26 +73,34 @@ class EndpointSettings(_Strict):
             raise ValueError("roots must be absolute paths")
         return self
 
-    def secret(self) -> str | None:
+    def secret(self, environ: Mapping[str, str] = os.environ) -> str | None:
         """The password, read where the settings say; None when the endpoint has none.
 
         Raises:
-            ConfigurationError: the variable is not set or the file cannot be read.
+            ConfigurationError: the variable is not set or the file cannot be read. Shows neither if it does not
+                look like one: a password may have been put there by mistake.
 
         """
         if self.password_env is not None:
-            value = os.environ.get(self.password_env)
+            value = environ.get(self.password_env)
             if value is None:
-                raise ConfigurationError("password_env", f"{self.password_env}, which is not set", "a set variable")
+                found = self.password_env if re.fullmatch("[A-Z][A-Z0-9_]*", self.password_env) else "a name"
+                raise ConfigurationError("password_env", f"{found}, which is not set", "the name of a set variable")
             return value
         if self.password_file is not None:
             try:
                 return self.password_file.read_text().strip()
-            except OSError as error:
-                raise ConfigurationError(
-                    "password_file", f"{self.password_file} ({error.strerror})", "a readable file"
-                ) from error
+            except (OSError, UnicodeDecodeError, ValueError) as error:
+                found = str(self.password_file) if self.password_file.is_absolute() else "a file"
+                problem = f"{found} ({type(error).__name__})"
+                raise ConfigurationError("password_file", problem, "a readable text file") from None
         return self.password.get_secret_value() if self.password else None
+
+    def resolved(self, environ: Mapping[str, str]) -> EndpointSettings:
+        """The same with the password in place; raises as `secret` does."""
+        secret = self.secret(environ)
+        password = SecretStr(secret) if secret is not None else None
+        return self.model_copy(update={"password": password, "password_env": None, "password_file": None})
 
 
 class WorkerSettings(_Strict):
@@ -142,9 +151,8 @@ def load_settings(environ: Mapping[str, str] = os.environ, path: Path | None = N
         settings = Settings.model_validate(document)
     except ValidationError as error:
         raise _explain(error) from None
-    for endpoint in settings.endpoints.values():
-        endpoint.secret()
-    return settings
+    resolved = {name: endpoint.resolved(environ) for name, endpoint in settings.endpoints.items()}
+    return settings.model_copy(update={"endpoints": resolved})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigurationError(CONFIG_VARIABLE, f"{path} ({error.strerror})", "a readable TOML file") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(CONFIG_VARIABLE, f"{path}, which is not TOML ({error})", "a TOML file") from error
 
 
@@ -164,7 +172,7 @@ def _overlay(document: dict[str, Any], environ: Mapping[str, str]) -> None:
             field = worker_fields.get(variable.removeprefix(WORKER_PREFIX))
             if field is None:
                 raise ConfigurationError(variable, "an unknown worker setting", ", ".join(sorted(worker_fields)))
-            document.setdefault("worker", {})[field] = value
+            _table(document, "worker")[field] = value
         elif variable.startswith(ENDPOINT_PREFIX):
             rest = variable.removeprefix(ENDPOINT_PREFIX)
             match = next((key for key in endpoint_fields if rest.endswith(f"_{key}") and rest != f"_{key}"), None)
@@ -172,15 +180,38 @@ def _overlay(document: dict[str, Any], environ: Mapping[str, str]) -> None:
                 raise ConfigurationError(variable, "no known field at its end", ", ".join(sorted(endpoint_fields)))
             name = rest.removesuffix(f"_{match}").lower().replace("_", "-")
             parsed = value.split(os.pathsep) if match == "ROOTS" else value
-            document.setdefault("endpoints", {}).setdefault(name, {})[endpoint_fields[match]] = parsed
+            _table(_table(document, "endpoints"), name)[endpoint_fields[match]] = parsed
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A table of the file, made if it is not there.
+
+    Raises:
+        ConfigurationError: the file has something else under that name.
+
+    """
+    table = document.setdefault(name, {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(name, "a single value", "a table")
+    return table
+
+
+_SHOWN: Final = (
+    {*EndpointSettings.model_fields, *WorkerSettings.model_fields, *TurnLimits.model_fields}
+    - {"url", "password", "password_env", "password_file"}
+)  # fmt: skip
+"""Settings whose wrong value is shown: none that holds a secret or an address, and none that is mistyped."""
 
 
 def _explain(error: ValidationError) -> ConfigurationError:
-    """The first problem as one line. The found value is left out where it may be a secret or an address."""
+    """The first problem as one line."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    secretive = any(str(part) in {"url", "password"} for part in problem["loc"]) or isinstance(problem["input"], dict)
-    found = (
-        "nothing" if problem["type"] == "missing" else "a wrong value" if secretive else repr(problem["input"])[:200]
-    )
+    field, value = (problem["loc"] or ("",))[-1], problem["input"]
+    if problem["type"] == "missing":
+        found = "nothing"
+    elif field in _SHOWN and not isinstance(value, dict):
+        found = repr(value)[:200]
+    else:
+        found = "a wrong value"
     return ConfigurationError(where, found, problem["msg"])

@@ -143,8 +143,7 @@ def start_result(state: ThreadState, thread_id: str, accepted: Accepted) -> Star
     return StartTurnResult(
         thread_id=thread_id,
         turn_id=accepted.turn_id,
-        # A turn that a thread has forgotten was settled long ago.
-        state=turn.state if turn is not None else TurnState.COMPLETED,
+        state=turn.state if turn is not None else None,
         run_id=turn.run_id if turn is not None else None,
         position=position,
         repeated=accepted.repeated,

@@ -133,9 +133,6 @@ def test_a_start_is_told_how_many_turns_come_first() -> None:
     assert (running.position, running.state, running.run_id) == (0, TurnState.RUNNING, "run-1")
 
 
-@pytest.mark.xfail(
-    reason="`start_result` says `completed` of every forgotten turn, also of failed ones", strict=True
-)
 def test_a_forgotten_turn_is_not_said_to_have_succeeded() -> None:
     state = threads.settled(RUNNING, outcome(Reason.PROVIDER_ERROR), "ses_1")
     for number in range(MAX_RECENT_TURNS):
