@@ -84,7 +84,7 @@ def test_limits_of_an_endpoint_are_read_as_seconds_or_iso(tmp_path: Path) -> Non
 
 
 def test_a_password_comes_from_a_variable_or_a_mounted_file(tmp_path: Path) -> None:
-    loaded = load(tmp_path, ENDPOINT + 'password_env = "BOX_PASSWORD"', BOX_PASSWORD="hunter2")
+    loaded = load(tmp_path, ENDPOINT + 'password_env = "BOX_VARIABLE"', BOX_VARIABLE="hunter2")
     assert loaded.endpoints["local"].secret() == "hunter2"
     mounted = tmp_path / "password"
     mounted.write_text("hunter3\n")
