@@ -32,9 +32,10 @@ MAX_CONNECTIONS: Final = 64
 MAX_IDLE_CONNECTIONS: Final = 16
 """Kept open between calls; making one costs a round trip and, with TLS, a handshake."""
 
-IDLE_CONNECTION_SECONDS: Final = 4.0
-"""An idle connection is not used again after this long: servers close theirs (Bun after 10 s by default), and a
-prompt that meets a closing connection is *perhaps sent*."""
+IDLE_CONNECTION_SECONDS: Final = 30.0
+"""An idle connection is not used again after this long. It spans the pause between two looks, and ends before the
+other side closes it (OpenCode: over 80 s, measured on 1.18.33; common proxies: 60 s), because a prompt that meets a
+closing connection is *perhaps sent*."""
 
 Answer = TypeVar("Answer")
 Query = Mapping[str, str | int]
