@@ -6,18 +6,30 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+PRESSES_TO_LEAVE: Final = 2
+"""What a SIGTERM or SIGHUP counts as: leave at once, stop nothing. The terminal or its owner is going away."""
 
 
 @contextmanager
 def ctrl_c() -> Iterator[asyncio.Queue[None]]:
     """Within the block every SIGINT is one item of the queue, and nothing else."""
     presses: asyncio.Queue[None] = asyncio.Queue()
+
+    def leave() -> None:
+        for _ in range(PRESSES_TO_LEAVE):
+            presses.put_nowait(None)
+
+    handlers = {signal.SIGINT: lambda: presses.put_nowait(None), signal.SIGTERM: leave, signal.SIGHUP: leave}
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, presses.put_nowait, None)
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         yield presses
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        for number in handlers:
+            loop.remove_signal_handler(number)
 
 
 @contextmanager

@@ -1,0 +1,124 @@
+"""What `doctor` makes of Temporal's answers, and what signals mean to the other commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesResponse
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from tests.unit.cli_stand_ins import ScriptedKeeper
+from turnkeeper.cli import app
+from turnkeeper.cli.endings import Exit
+from turnkeeper.cli.presses import asked_to_end, ctrl_c
+from turnkeeper.cli.service import Connector, Service
+from turnkeeper.search_attributes import ALL
+
+KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+TEXT = IndexedValueType.INDEXED_VALUE_TYPE_TEXT
+ALL_THERE = dict.fromkeys((key.name for key in ALL), KEYWORD)
+WITHIN = 5.0  # seconds for a signal to arrive
+DENIED = RPCError("no", RPCStatusCode.PERMISSION_DENIED, b"")
+
+Answer = Callable[..., object]
+
+
+def temporal(
+    *,
+    attributes: dict[str, IndexedValueType.ValueType] | RPCError = ALL_THERE,
+    poller_age: timedelta | None = timedelta(0),
+    endpoints: tuple[str, ...] = ("local",),
+) -> Connector:
+    """Temporal as its answers."""
+
+    async def listed(_: object) -> ListSearchAttributesResponse:
+        if isinstance(attributes, RPCError):
+            raise attributes
+        return ListSearchAttributesResponse(custom_attributes=attributes)
+
+    async def described(_: object) -> DescribeTaskQueueResponse:
+        poller = PollerInfo()
+        if poller_age is not None:
+            poller.last_access_time.FromDatetime(datetime.now(UTC) - poller_age)
+        return DescribeTaskQueueResponse(pollers=[] if poller_age is None else [poller])
+
+    async def workflows(_: str) -> AsyncIterator[SimpleNamespace]:
+        for name in endpoints:
+            yield SimpleNamespace(id=f"endpoint:{name}")
+
+    client = SimpleNamespace(
+        namespace="default",
+        operator_service=SimpleNamespace(list_search_attributes=listed),
+        workflow_service=SimpleNamespace(describe_task_queue=described),
+        list_workflows=workflows,
+    )
+
+    async def connect(_: Path) -> Service:
+        return Service(ScriptedKeeper(), cast("Client", client), "a stand-in")
+
+    return connect
+
+
+def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.execute(["doctor"], temporal()) == Exit.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:3] for line in lines] == ["ok "] * 5
+    assert "reached a stand-in, namespace 'default'" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("connector", "words"),
+    [
+        (temporal(attributes={}), "missing: TurnkeeperThread, TurnkeeperState"),
+        (temporal(attributes=ALL_THERE | {"TurnkeeperState": TEXT}), "not of type Keyword: TurnkeeperState"),
+        (temporal(attributes=DENIED), "cannot be read: Temporal answered PERMISSION_DENIED"),
+        (temporal(poller_age=None), "none on task queue 'turnkeeper'; start `python worker.py`"),
+        (temporal(poller_age=timedelta(minutes=3)), "the last was seen 3 min 00 s ago"),
+        (temporal(endpoints=()), "none is served; start a worker"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(
+    connector: Connector, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.execute(["doctor"], connector) == Exit.ENDED_OTHERWISE
+    bad = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
+    assert any(words in line for line in bad)
+
+
+def test_programs_read_one_check_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    app.execute(["doctor", "--json"], temporal(endpoints=()))
+    checks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert checks[0] == {
+        "event": "check", "check": "temporal", "ok": True, "text": "reached a stand-in, namespace 'default'",
+    }  # fmt: skip
+    assert checks[-1]["ok"] is False
+
+
+@pytest.mark.parametrize(("number", "presses"), [(signal.SIGINT, 1), (signal.SIGTERM, 2), (signal.SIGHUP, 2)])
+async def test_signals_are_presses(number: signal.Signals, presses: int) -> None:
+    with ctrl_c() as queue:
+        signal.raise_signal(number)
+        async with asyncio.timeout(WITHIN):
+            for _ in range(presses):
+                await queue.get()
+        assert queue.empty()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_signals_ask_a_stack_to_end(number: signal.Signals) -> None:
+    with asked_to_end() as asked:
+        signal.raise_signal(number)
+        async with asyncio.timeout(WITHIN):
+            await asked.wait()
