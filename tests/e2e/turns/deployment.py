@@ -63,7 +63,7 @@ class Deployment:
         """The result, once OpenCode is seen to hold the turn's prompt so many times: once, unless a test says why."""
         async with asyncio.timeout(within):
             result = await self.keeper.wait(started)
-        assert len(await self.prompts_of(result)) == prompts
+        assert len(await self.prompts_of(result)) == prompts, result
         return result
 
     async def prompts_of(self, result: TurnResult) -> list[dict[str, Any]]:

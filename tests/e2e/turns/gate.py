@@ -1,0 +1,171 @@
+"""A gate between a worker and its OpenCode: it can refuse a path, hold a request or its answer, or answer for it.
+
+Every connection carries one request: `Connection: close` is put into it and its answer, so that each request passes
+the rules anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+CHUNK: Final = 64 * 1024
+LOOPBACK: Final = "127.0.0.1"
+
+
+@dataclass
+class Held:
+    """A request (or its answer) that waits here. It goes on even if its sender is gone by then: it is on its way."""
+
+    line: str
+    decision: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def deliver(self) -> None:
+        self.decision.set_result(True)
+
+    def drop(self) -> None:
+        self.decision.set_result(False)
+
+
+class Gate:
+    """Rules name a part of the request line, such as `/global/event`; they count for what arrives from then on."""
+
+    def __init__(self, upstream: int) -> None:
+        self._upstream = upstream
+        self._refused: set[str] = set()
+        self._answered: dict[str, bytes] = {}
+        self._held_requests: set[str] = set()
+        self._held_answers: set[str] = set()
+        self._open: dict[asyncio.Task[None], str] = {}
+        self._waiting: asyncio.Queue[Held] = asyncio.Queue()
+        self.port = 0
+        self.refusals = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def cut(self, part: str) -> None:
+        """Break what is open on such paths, and refuse them from now on."""
+        self._refused.add(part)
+        for task, line in list(self._open.items()):
+            if part in line:
+                task.cancel()
+
+    def answer(self, part: str, response: bytes) -> None:
+        """Say this instead of asking OpenCode."""
+        self._answered[part] = response
+
+    def hold_requests(self, part: str) -> None:
+        self._held_requests.add(part)
+
+    def hold_answers(self, part: str) -> None:
+        self._held_answers.add(part)
+
+    def let_pass(self) -> None:
+        """Forget all rules; what is held stays so until it is decided."""
+        for rules in (self._refused, self._held_requests, self._held_answers):
+            rules.clear()
+        self._answered.clear()
+
+    async def next_held(self) -> Held:
+        return await self._waiting.get()
+
+    @classmethod
+    @asynccontextmanager
+    async def before(cls, upstream: int) -> AsyncIterator[Self]:
+        """Open in front of the server on a loopback port."""
+        gate = cls(upstream)
+        server = await asyncio.start_server(gate._accept, LOOPBACK, 0)
+        gate.port = server.sockets[0].getsockname()[1]
+        try:
+            yield gate
+        finally:
+            server.close()
+            for task in list(gate._open):
+                task.cancel()
+            await asyncio.gather(*gate._open, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = ""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            line = head.split(b"\r\n", 1)[0].decode("latin-1")
+            self._open[task] = line
+            await self._serve(line, head, reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # either side is gone, or the gate was shut
+        finally:
+            del self._open[task]
+            writer.transport.abort()
+
+    async def _serve(self, line: str, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if _matches(self._refused, line):
+            self.refusals += 1
+            return
+        for part, response in self._answered.items():
+            if part in line:
+                await _send(writer, response)
+                return
+        body = await reader.readexactly(_length(head))
+        if _matches(self._held_requests, line) and not await self._hold(line):
+            return
+        upstream_reader, upstream = await asyncio.open_connection(LOOPBACK, self._upstream)
+        try:
+            upstream.write(_closing(head) + body)
+            if _matches(self._held_answers, line):
+                answer = _closing(await upstream_reader.readuntil(b"\r\n\r\n")) + await upstream_reader.read()
+                if await self._hold(line):
+                    await _send(writer, answer)
+                return
+            writer.write(_closing(await upstream_reader.readuntil(b"\r\n\r\n")))
+            while chunk := await upstream_reader.read(CHUNK):
+                writer.write(chunk)
+                await writer.drain()
+            await _send(writer, b"")
+        finally:
+            upstream.transport.abort()
+
+    async def _hold(self, line: str) -> bool:
+        held = Held(line)
+        self._waiting.put_nowait(held)
+        return await held.decision
+
+
+def http_answer(body: bytes, *, status: str = "200 OK", content_type: str = "application/json") -> bytes:
+    """A whole HTTP answer that ends its connection."""
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+    return head.encode() + b"\r\n" + body
+
+
+async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """All of it, then a clean end, so that the abort afterwards loses nothing."""
+    writer.write(data)
+    await writer.drain()
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+def _matches(parts: set[str], line: str) -> bool:
+    return any(part in line for part in parts)
+
+
+def _headers(head: bytes) -> list[bytes]:
+    return head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+
+
+def _length(head: bytes) -> int:
+    found = (line for line in _headers(head) if line.lower().startswith(b"content-length:"))
+    return int(next(found, b":0").split(b":")[1])
+
+
+def _closing(head: bytes) -> bytes:
+    kept = [line for line in _headers(head) if not line.lower().startswith(b"connection:")]
+    return b"\r\n".join([*kept, b"Connection: close"]) + b"\r\n\r\n"
