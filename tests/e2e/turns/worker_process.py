@@ -1,0 +1,50 @@
+"""A worker as its own process, started as an operator would: `python worker.py`, configured by the environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.turns.deployment import Deployment
+from turnkeeper.dev.opencode_server import OpenCodeServer
+from turnkeeper.dev.processes import SupervisedProcess
+from worker import READY_LINE
+
+PROGRAM: Final = Path(__file__).parents[3] / "worker.py"
+START_DEADLINE: Final = 60.0
+"""Seconds until it polls: 1.5 s alone, many times that beside a build."""
+
+
+def worker_process(
+    deployment: Deployment, opencode: OpenCodeServer, root: Path, log: Path, *, url: str | None = None
+) -> SupervisedProcess:
+    """Not yet started. Serves the deployment's queue and endpoint."""
+    endpoint = f"TURNKEEPER_ENDPOINT_{deployment.endpoint.upper().replace('-', '_')}"
+    environment = os.environ | {
+        "TEMPORAL_ADDRESS": deployment.keeper.temporal.service_client.config.target_host,
+        "TURNKEEPER_WORKER_TASK_QUEUE": deployment.endpoint,
+        "TURNKEEPER_WORKER_GRACEFUL_SHUTDOWN": "5",
+        f"{endpoint}_URL": url or opencode.base_url,
+        f"{endpoint}_USERNAME": opencode.username,
+        f"{endpoint}_PASSWORD": opencode.password,
+        f"{endpoint}_ROOTS": str(root),
+        f"{endpoint}_TASK_QUEUE": deployment.endpoint,
+    }
+
+    async def ready() -> bool:
+        return _says_ready(log)
+
+    return SupervisedProcess(
+        "the worker",
+        (sys.executable, str(PROGRAM)),
+        log=log,
+        ready=ready,
+        start_deadline=START_DEADLINE,
+        environment=environment,
+    )
+
+
+def _says_ready(log: Path) -> bool:
+    return log.exists() and READY_LINE in log.read_text()
