@@ -22,7 +22,7 @@ from tests.unit.turn_story import (
     submitting,
 )
 from turnkeeper.lifecycle import state_of
-from turnkeeper.limits import MAX_SUBMITS
+from turnkeeper.limits import MAX_SUBMITS, TurnLimits
 from turnkeeper.observations import NotThere, Refused, SessionMissing
 from turnkeeper.turn import Look, OpenSession, SessionReported, Settled, Submit, SubmitReported, SubmitStarted, Wait
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
@@ -158,6 +158,12 @@ def test_silence_ends_nothing_before_its_time_and_then_does() -> None:
     outcome = story.after(0.1).outcome
     assert outcome.reason is Reason.PROVIDER_UNREACHABLE
     assert "may still be at work" in outcome.evidence.detail
+
+
+def test_a_pause_ends_with_the_providers_last_chance() -> None:
+    limits = TurnLimits(retry_interval=seconds(4), retry_interval_max=seconds(4), unreachable_timeout=seconds(5))
+    story = running(limits).looks(NO_ANSWER).after(4).looks(NO_ANSWER)
+    assert story.waits == 1
 
 
 def test_it_says_so_when_the_prompt_was_never_sent() -> None:

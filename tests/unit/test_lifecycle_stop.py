@@ -8,9 +8,11 @@ from tests.unit.scripted_turn import seen
 from tests.unit.turn_story import (
     ABORTED,
     NO_ANSWER,
+    NO_PROMPT,
     NO_SESSION,
     NOT_SENT,
     OPENED,
+    PERHAPS_SENT,
     RUNNING,
     STOP,
     UNSTARTED,
@@ -62,6 +64,12 @@ def test_a_prompt_that_stays_unstarted_after_a_stop_is_confirmed_when_it_was_qui
     story = accepted().learns(STOP, ABORTED).looks(UNSTARTED).after(4.9).looks(UNSTARTED)
     assert story.is_open
     assert story.after(0.1).looks(UNSTARTED).outcome.confirmed
+
+
+def test_a_prompt_that_never_appears_after_a_stop_is_confirmed_when_it_was_quiet_for_long_enough() -> None:
+    story = submitting().learns(PERHAPS_SENT, STOP, ABORTED).looks(NO_PROMPT).after(4.9).looks(NO_PROMPT)
+    assert story.is_open
+    assert story.after(0.1).looks(NO_PROMPT).outcome.confirmed
 
 
 def test_a_stop_in_the_middle_is_confirmed_by_the_aborted_message() -> None:
