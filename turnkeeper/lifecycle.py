@@ -241,7 +241,7 @@ def decide(turn: Turn, now: datetime) -> Decision:
 def _decide_delivery(turn: Turn, now: datetime) -> Decision:
     if turn.look_due is not None and now < turn.look_due:
         return _wait(turn, "the provider to answer", turn.look_due)
-    return Submit() if turn.session_open else OpenSession(resume=turn.resume)
+    return Submit() if turn.session_open else OpenSession(resume=turn.resume, again=turn.retries > 0)
 
 
 def _decide_running(turn: Turn, now: datetime) -> Decision:

@@ -146,8 +146,11 @@ class SessionRequest(Record):
     thread_id: ThreadId
     namespace: str
     directory: str
-    session_id: str = Field(description="minted once a thread by us, so that creating it twice gives one session")
-    resume: bool = Field(description="the session was used before: a confirmed not-found means lost context")
+    session_id: str | None = Field(description="the session to resume; None: create one")
+    creation_key: str = Field(description="minted once a turn and kept in the session: tells one that we created")
+    perhaps_created: bool = Field(
+        default=False, description="an earlier try ended without an answer: look for its session before creating one"
+    )
     title: str = ""
     model: ModelName | None = None
     agent: AgentName | None = None

@@ -107,9 +107,10 @@ Fact = (
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """Create the provider session, or resume it."""
+    """Create the provider session, or resume it. `again`: an earlier try was not answered."""
 
     resume: bool
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

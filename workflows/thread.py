@@ -178,7 +178,6 @@ class ThreadWorkflow:
         request = AdmitRequest(
             endpoint=self._input.endpoint,
             directory=self._state.directory or self._input.directory,
-            session_id=self._state.session_id,
             model=start.model,
             agent=start.agent,
             limits=start.limits,

@@ -21,11 +21,11 @@ with workflow.unsafe.imports_passed_through():
         LookRequest,
         PromptRequest,
         ProviderEvents,
-        SessionMissing,
+        SessionOpened,
         SessionRequest,
         Usage,
     )
-    from turnkeeper.opencode.identifiers import message_id, session_id
+    from turnkeeper.opencode.identifiers import message_id
     from turnkeeper.search_attributes import REASON, SESSION, STATE
     from turnkeeper.turn import (
         Abort,
@@ -64,7 +64,8 @@ class TurnWorkflow:
         """Mint the client message id, once: it is in history, so whatever is retried sends the same one."""
         self._input = turn
         self._turn = begin(turn.limits, workflow.now(), resume=turn.session_id is not None)
-        self._session_id = turn.session_id or self._mint_session_id()
+        self._session_id = turn.session_id
+        self._creation_key = workflow.uuid4().hex
         self._message_id = message_id(int(workflow.time() * 1000), workflow.random())
         self._decision: Decision | None = None
         self._shown_state: TurnState | None = None
@@ -83,7 +84,7 @@ class TurnWorkflow:
         return TurnResult(
             thread_id=turn.thread_id,
             turn_id=turn.turn_id,
-            session_id=self._session_id if self._turn.session_open else turn.session_id,
+            session_id=self._session_id,
             client_message_id=self._message_id,
             context_lost=self._turn.context_lost,
             outcome=self._turn.outcome,
@@ -123,7 +124,7 @@ class TurnWorkflow:
             thread_id=self._input.thread_id,
             turn_id=self._input.turn_id,
             state=state_of(turn),
-            session_id=self._session_id if turn.session_open else None,
+            session_id=self._session_id,
             client_message_id=self._message_id,
             delivery=turn.delivery,
             doing=_doing(wait),
@@ -149,8 +150,8 @@ class TurnWorkflow:
         if isinstance(decision, Wait):
             self._show()  # what is done in between is over before anybody could read it
         match decision:
-            case OpenSession(resume=resume):
-                await self._open_session(resume=resume)
+            case OpenSession(resume=resume, again=again):
+                await self._open_session(resume=resume, again=again)
             case Submit():
                 await self._submit()
             case Look():
@@ -181,14 +182,15 @@ class TurnWorkflow:
         with suppress(TimeoutError):
             await workflow.wait_condition(due, timeout=timeout, timeout_summary=f"waits for {wait.reason}"[:200])
 
-    async def _open_session(self, *, resume: bool) -> None:
+    async def _open_session(self, *, resume: bool, again: bool) -> None:
         request = SessionRequest(
             endpoint=self._input.endpoint,
             thread_id=self._input.thread_id,
             namespace=workflow.info().namespace,
             directory=self._input.directory,
-            session_id=self._session_id,
-            resume=resume,
+            session_id=self._session_id if resume else None,
+            creation_key=self._creation_key,
+            perhaps_created=again,
             title=self._input.thread_id,
             model=self._input.model,
             agent=self._input.agent,
@@ -198,9 +200,8 @@ class TurnWorkflow:
             return
         try:
             report = call.result()
-            if isinstance(report, SessionMissing):
-                # Once, not at each attempt to create: a created session whose answer was lost is found again.
-                self._session_id = self._mint_session_id()
+            if isinstance(report, SessionOpened):
+                self._session_id = report.session_id
             self._learn(SessionReported(report))
         except ActivityError as error:
             self._learn(SessionReported(calls.unreachable(error)))
@@ -209,7 +210,7 @@ class TurnWorkflow:
         request = PromptRequest(
             endpoint=self._input.endpoint,
             directory=self._input.directory,
-            session_id=self._session_id,
+            session_id=self._opened_session(),
             message_id=self._message_id,
             prompt=self._input.prompt,
             model=self._input.model,
@@ -234,7 +235,7 @@ class TurnWorkflow:
         request = LookRequest(
             endpoint=self._input.endpoint,
             directory=self._input.directory,
-            session_id=self._session_id,
+            session_id=self._opened_session(),
             message_id=self._message_id,
             text_limit=self._input.limits.text_limit,
         )
@@ -249,7 +250,7 @@ class TurnWorkflow:
 
     async def _abort(self) -> None:
         request = AbortRequest(
-            endpoint=self._input.endpoint, directory=self._input.directory, session_id=self._session_id
+            endpoint=self._input.endpoint, directory=self._input.directory, session_id=self._opened_session()
         )
         call = self._start(calls.ABORT, request, "abort")
         if not await self._finished(call):
@@ -296,15 +297,16 @@ class TurnWorkflow:
         updates = [STATE.value_set(snapshot.state)]
         if snapshot.outcome is not None:
             updates.append(REASON.value_set(snapshot.outcome.reason))
-            updates.append(SESSION.value_set(self._session_id))
+            updates.append(SESSION.value_set(self._session_id or ""))
         # The state that a turn starts with is set by its thread: no event is spent on it here.
         if self._shown_state is not None or snapshot.state is not TurnState.RUNNING:
             workflow.upsert_search_attributes(updates)
         self._shown_state = snapshot.state
 
-    @staticmethod
-    def _mint_session_id() -> str:
-        return session_id(int(workflow.time() * 1000), workflow.random())
+    def _opened_session(self) -> str:
+        if self._session_id is None:
+            raise IllegalTransitionError("the provider is called about a session that was never opened")
+        return self._session_id
 
 
 def _doing(decision: Decision | None) -> str:

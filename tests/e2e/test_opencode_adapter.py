@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,20 +68,24 @@ class Conversation:
 
     driver: OpenCodeDriver
     directory: str
-    session_id: str
+    session_id: str = ""
     chance: Random = field(default_factory=Random)
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    async def open(self, *, resume: bool = False, **changes: str) -> SessionReport:
+    async def open(self, *, resume: bool = False, **changes: object) -> SessionReport:
         given = {
             "endpoint": "e2e",
             "thread_id": "t1",
             "namespace": "default",
             "directory": self.directory,
-            "session_id": self.session_id,
-            "resume": resume,
+            "session_id": self.session_id if resume else None,
+            "creation_key": self.key,
             **changes,
         }
-        return await self.driver.open_session(SessionRequest.model_validate(given))
+        report = await self.driver.open_session(SessionRequest.model_validate(given))
+        if isinstance(report, SessionOpened):
+            self.session_id = report.session_id
+        return report
 
     async def submit(self, text: str, message_id: str = "", model: str = MODEL, agent: str = "build") -> SubmitReport:
         return await self.driver.submit(
@@ -150,9 +155,7 @@ def settings_of(server: OpenCodeServer, root: Path, **changes: object) -> Endpoi
 
 
 def conversation_of(client: OpenCodeClient, directory: Path) -> Conversation:
-    chance = Random()  # noqa: S311 - ids have to be distinct, not secret
-    session_id = identifiers.session_id(int(time.time() * 1000), chance)
-    return Conversation(OpenCodeDriver(client), str(directory), session_id)
+    return Conversation(OpenCodeDriver(client), str(directory))
 
 
 @pytest.fixture
@@ -302,13 +305,15 @@ async def test_resuming(conversation: Conversation) -> None:
     assert await conversation.open(resume=True) == SessionOpened(session_id=conversation.session_id)
 
 
-async def test_opening_twice_makes_one_session_that_keeps_its_mark(
-    conversation: Conversation, client: OpenCodeClient
+async def test_a_try_whose_answer_was_lost_is_not_repeated(
+    conversation: Conversation, client: OpenCodeClient, workspace: Path
 ) -> None:
-    assert isinstance(await conversation.open(title="second try"), SessionOpened)
-    session = await client.session(conversation.session_id)
-    assert session.metadata == {"turnkeeper": {"thread": "t1", "namespace": "default"}}
-    assert session.title == "second try"
+    first = conversation.session_id
+    again = await conversation.open(perhaps_created=True)
+    assert again == SessionOpened(session_id=first)
+    session = await client.session(first)
+    assert session.metadata == {"turnkeeper": {"thread": "t1", "namespace": "default", "creation": conversation.key}}
+    assert len([s for s in await client.sessions_titled(str(workspace), "Thread t1") if s.id == first]) == 1
 
 
 async def test_a_deleted_session(conversation: Conversation, client: OpenCodeClient) -> None:
@@ -321,10 +326,9 @@ async def test_a_deleted_session(conversation: Conversation, client: OpenCodeCli
 
 
 async def test_another_directory(conversation: Conversation, cold_workspace: Path) -> None:
-    for resume in (True, False):
-        report = await conversation.open(resume=resume, directory=str(cold_workspace))
-        assert isinstance(report, Refused)
-        assert report.failure.code == "foreign_directory"
+    report = await conversation.open(resume=True, directory=str(cold_workspace))
+    assert isinstance(report, Refused)
+    assert report.failure.code == "foreign_directory"
     check = AdmitRequest(endpoint="e2e", directory=str(cold_workspace), session_id=conversation.session_id)
     with pytest.raises(RefusedError, match="belongs to directory"):
         await conversation.driver.check_start(check)

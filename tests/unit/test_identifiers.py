@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.recordings import FIXTURES, load, v1_cases
-from turnkeeper.opencode.identifiers import message_id, part_id, session_id
+from tests.unit.recordings import load, v1_cases
+from turnkeeper.opencode.identifiers import message_id, part_id
 
 TIME_MASK = (1 << 48) - 1
 MILLISECONDS = st.integers(min_value=0, max_value=4_102_444_800_000)  # to the year 2100
@@ -25,25 +24,15 @@ def milliseconds_in(identifier: str) -> int:
 
 @given(MILLISECONDS, st.integers())
 def test_form_and_time(milliseconds: int, seed: int) -> None:
-    message, session = message_id(milliseconds, Random(seed)), session_id(milliseconds, Random(seed))
+    message = message_id(milliseconds, Random(seed))
     assert re.fullmatch("msg" + FORM, message)
-    assert re.fullmatch("ses" + FORM, session)
     assert milliseconds_in(message) == milliseconds & (TIME_MASK >> 12)
-    assert milliseconds_in(session) ^ (TIME_MASK >> 12) == milliseconds & (TIME_MASK >> 12)
 
 
 @given(MILLISECONDS, st.integers())
 def test_the_same_chance_gives_the_same_id(milliseconds: int, seed: int) -> None:
     # A workflow's random source is replayed: the minted id must be, too.
     assert message_id(milliseconds, Random(seed)) == message_id(milliseconds, Random(seed))
-
-
-def test_the_form_is_that_of_recorded_sessions() -> None:
-    for case in v1_cases():
-        session = json.loads((FIXTURES / f"{case}.json").read_text())["final"]["GET /session/{id}"]
-        if "time" in session:
-            minted = session_id(session["time"]["created"], Random())
-            assert 0 <= milliseconds_in(session["id"]) - milliseconds_in(minted) < 100
 
 
 def test_the_form_is_that_of_recorded_messages() -> None:
@@ -55,13 +44,11 @@ def test_the_form_is_that_of_recorded_messages() -> None:
                 assert 0 <= milliseconds_in(minted) - milliseconds_in(message.info.id) < 100
 
 
-def test_later_messages_sort_later_and_later_sessions_first() -> None:
+def test_later_messages_sort_later() -> None:
     rng = Random(1)
     times = [1_795_333_296_613 + second * 1000 for second in range(50)]
     messages = [message_id(at, rng) for at in times]
-    sessions = [session_id(at, rng) for at in times]
     assert messages == sorted(messages)
-    assert sessions == sorted(sessions, reverse=True)
 
 
 def test_a_thousand_ids_of_one_millisecond_are_distinct() -> None:

@@ -258,12 +258,6 @@ async def test_health_tells_the_version() -> None:
     assert await client.health() == "1.18.33"
 
 
-async def test_a_session_created_under_another_id_is_no_success() -> None:
-    body = {"data": {"id": "ses_other", "location": {"directory": DIRECTORY}}}
-    with pytest.raises(ProviderContractError):
-        await client_of(PaperOpenCode({"POST /api/session": as_json(body)})).create_session(SESSION, DIRECTORY)
-
-
 async def test_unexpected_types_in_what_is_only_shown_do_not_fail() -> None:
     odd = {
         "info": {"id": "msg_1", "role": "assistant", "tokens": "many", "cost": None, "summary": [], "path": 3},

@@ -45,11 +45,12 @@ READ_MESSAGE = f"GET /session/{SESSION}/message/{MESSAGE}"
 READ_SESSION = f"GET /session/{SESSION}"
 LIST = f"GET /session/{SESSION}/message"
 POST = f"POST /session/{SESSION}/prompt_async"
-CREATE = "POST /api/session"
+CREATE = "POST /session"
+SEARCH = "GET /session"
 DESCRIBE = f"PATCH /session/{SESSION}"
 STATUS = "GET /session/status"
 ABORT = f"POST /session/{SESSION}/abort"
-MARK = {"turnkeeper": {"thread": "t1", "namespace": "n"}}
+MARK = {"turnkeeper": {"thread": "t1", "namespace": "n", "creation": "c1"}}
 
 
 async def submit(routes: Mapping[str, Route], **settings: object) -> tuple[SubmitReport, PaperOpenCode]:
@@ -65,8 +66,8 @@ async def open_session(routes: Mapping[str, Route], **fields: object) -> tuple[S
         "thread_id": "t1",
         "namespace": "n",
         "directory": DIRECTORY,
-        "session_id": SESSION,
-        "resume": False,
+        "session_id": None,
+        "creation_key": "c1",
         **fields,
     }
     return await driver.open_session(SessionRequest.model_validate(given)), paper
@@ -156,47 +157,65 @@ async def test_a_delivery_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch)
 
 
 def created(directory: str = DIRECTORY) -> httpx.Response:
-    return as_json({"data": {"id": SESSION, "location": {"directory": directory}}})
+    return as_json(session(directory, metadata=MARK))
 
 
-async def test_a_session_is_created_under_our_id_and_marked() -> None:
-    report, paper = await open_session({CREATE: created(), DESCRIBE: as_json(session())})
+async def test_a_session_is_created_with_a_title_and_our_mark() -> None:
+    report, paper = await open_session({CREATE: created()})
     assert report == SessionOpened(session_id=SESSION, created=True)
-    assert paper.bodies(CREATE) == [{"id": SESSION, "location": {"directory": DIRECTORY}}]
-    assert paper.bodies(DESCRIBE) == [{"title": "Thread t1", "metadata": MARK}]
+    assert paper.calls() == [CREATE]
+    assert paper.bodies(CREATE) == [{"title": "Thread t1", "metadata": MARK}]
 
 
-async def test_an_id_that_exists_in_another_directory_is_refused() -> None:
-    report, paper = await open_session({CREATE: created("/elsewhere")})
+async def test_a_session_that_an_unanswered_try_created_is_found_instead_of_created_again() -> None:
+    others = [session(metadata={"turnkeeper": {**MARK["turnkeeper"], "creation": "c0"}}), session(metadata=MARK)]
+    report, paper = await open_session({SEARCH: as_json(others)}, perhaps_created=True)
+    assert report == SessionOpened(session_id=SESSION)
+    assert paper.calls() == [SEARCH]
+
+
+async def test_a_try_that_created_nothing_is_repeated() -> None:
+    report, paper = await open_session({SEARCH: as_json([session()]), CREATE: created()}, perhaps_created=True)
+    assert report == SessionOpened(session_id=SESSION, created=True)
+    assert paper.calls() == [SEARCH, CREATE]
+
+
+async def test_nothing_is_created_while_the_search_is_not_answered() -> None:
+    report, paper = await open_session({SEARCH: httpx.ReadTimeout("late"), CREATE: created()}, perhaps_created=True)
+    assert isinstance(report, Unreachable)
+    assert paper.calls() == [SEARCH]
+
+
+async def test_a_session_created_in_another_directory_is_refused() -> None:
+    report, _ = await open_session({CREATE: created("/elsewhere")})
     assert isinstance(report, Refused)
     assert report.failure.code == "foreign_directory"
-    assert DESCRIBE not in paper.calls()
 
 
 async def test_resuming_reads_and_leaves_a_marked_session_alone() -> None:
-    report, paper = await open_session({READ_SESSION: as_json(session(metadata=MARK))}, resume=True)
+    report, paper = await open_session({READ_SESSION: as_json(session(metadata=MARK))}, session_id=SESSION)
     assert report == SessionOpened(session_id=SESSION)
     assert paper.calls() == [READ_SESSION]
 
 
 async def test_resuming_adopts_a_session_and_keeps_what_others_wrote() -> None:
     routes = {READ_SESSION: as_json(session(metadata={"theirs": 1})), DESCRIBE: as_json(session())}
-    _, paper = await open_session(routes, resume=True)
+    _, paper = await open_session(routes, session_id=SESSION)
     assert paper.bodies(DESCRIBE) == [{"metadata": {"theirs": 1, **MARK}}]
 
 
 async def test_only_a_confirmed_absence_is_a_missing_session() -> None:
-    report, _ = await open_session({READ_SESSION: not_found("Session")}, resume=True)
+    report, _ = await open_session({READ_SESSION: not_found("Session")}, session_id=SESSION)
     assert report == SessionMissing()
     for answer in (web_page(), httpx.Response(404), httpx.Response(500), httpx.ConnectError("no")):
-        report, _ = await open_session({READ_SESSION: answer}, resume=True)
+        report, _ = await open_session({READ_SESSION: answer}, session_id=SESSION)
         assert isinstance(report, Unreachable)
 
 
 async def test_resuming_a_session_of_another_directory_is_refused() -> None:
-    report, _ = await open_session({READ_SESSION: as_json(session("/elsewhere"))}, resume=True)
+    report, _ = await open_session({READ_SESSION: as_json(session("/elsewhere"))}, session_id=SESSION)
     assert isinstance(report, Refused)
-    same, _ = await open_session({READ_SESSION: as_json(session(f"{DIRECTORY}/", metadata=MARK))}, resume=True)
+    same, _ = await open_session({READ_SESSION: as_json(session(f"{DIRECTORY}/", metadata=MARK))}, session_id=SESSION)
     assert isinstance(same, SessionOpened)
 
 

@@ -7,6 +7,7 @@ fail, take its time, or be run by a worker that dies.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -86,6 +87,11 @@ class ScriptedProvider:
         self._script[verb] = list(answers)
         return self
 
+    def forget(self, *verbs: Verb) -> None:
+        """From now on everything goes well there."""
+        for verb in verbs:
+            self._script.pop(verb, None)
+
     def count(self, verb: Verb) -> int:
         return len(self.requests(verb))
 
@@ -164,7 +170,9 @@ class ScriptedProvider:
 
 
 def opened(request: SessionRequest) -> SessionOpened:
-    return SessionOpened(session_id=request.session_id, created=not request.resume)
+    """The session that was asked for, or a new one."""
+    created = request.session_id is None
+    return SessionOpened(session_id=request.session_id or f"ses_{uuid.uuid4().hex[:8]}", created=created)
 
 
 def answered(text: str = "done") -> Seen:

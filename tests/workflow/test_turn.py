@@ -115,11 +115,12 @@ async def test_a_lost_context_begins_one_fresh_session_even_if_its_creation_is_r
     turn = await skipping_stage.turn(session_id="ses_old")
     result = await turn.result()
     missed, created, again = skipping_stage.provider.requests("open_session")
-    assert (missed.session_id, missed.resume) == ("ses_old", True)
-    assert created.session_id == again.session_id == result.session_id != "ses_old"
-    assert not created.resume
-    assert not again.resume
+    assert missed.session_id == "ses_old"
+    assert created.session_id is again.session_id is None
+    assert (created.perhaps_created, again.perhaps_created) == (False, True)
+    assert created.creation_key == again.creation_key, "the same key finds a session whose answer was lost"
     assert result.context_lost
+    assert result.session_id != "ses_old"
 
 
 @pytest.mark.usefixtures("impatient_calls")

@@ -1,9 +1,9 @@
 """OpenCode's own form of identifiers, minted by us before anything is sent.
 
-A client's id makes delivery idempotent: the same session is created once, the same prompt is stored once. OpenCode
+A client's id makes delivery idempotent: the same prompt is stored once. OpenCode
 checks only the prefix (measured on 1.18.33), but it and other clients sort by the native form, so we keep it:
 twelve hex digits of time (`milliseconds * 4096 + counter`, modulo 2**48) and fourteen base-62 characters of chance.
-Sessions count down instead of up, so that the newest sorts first.
+Sessions count down instead of up, so that the newest sorts first; the server names them itself.
 
 Pure: the clock and the source of chance are handed in, so a workflow may mint ids and replay to the same ones.
 """
@@ -29,12 +29,6 @@ _TIME_MASK: Final = (1 << TIME_BITS) - 1
 def message_id(milliseconds: int, rng: Random) -> str:
     """Id of a prompt: ascending with time, as OpenCode mints them itself."""
     return MESSAGE_PREFIX + _ascending(milliseconds, rng) + _chance(rng)
-
-
-def session_id(milliseconds: int, rng: Random) -> str:
-    """Id of a session: descending with time, as OpenCode mints them itself."""
-    ascending = int(_ascending(milliseconds, rng), 16)
-    return f"{SESSION_PREFIX}{ascending ^ _TIME_MASK:012x}{_chance(rng)}"
 
 
 def part_id(of_message: str) -> str:

@@ -21,9 +21,9 @@ class SessionFacts:
     namespace: str | None
 
 
-def mark(thread: str, namespace: str) -> dict[str, str]:
-    """The value under `METADATA_KEY`."""
-    return {"thread": thread, "namespace": namespace}
+def mark(thread: str, namespace: str, creation_key: str) -> dict[str, str]:
+    """The value under `METADATA_KEY`: where events go, and which creation made the session."""
+    return {"thread": thread, "namespace": namespace, "creation": creation_key}
 
 
 def facts_of_session(session: Session) -> SessionFacts:

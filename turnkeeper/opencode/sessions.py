@@ -21,7 +21,7 @@ from turnkeeper.observations import (
 from turnkeeper.opencode.catalogue import Catalogue
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.identifiers import SESSION_PREFIX
-from turnkeeper.opencode.marks import METADATA_KEY, mark
+from turnkeeper.opencode.marks import METADATA_KEY, facts_of_session, mark
 
 MAX_TITLE: Final = 100
 """Characters of a session's title: a line in OpenCode's own lists."""
@@ -31,8 +31,9 @@ async def open_session(client: OpenCodeClient, catalogue: Catalogue, request: Se
     """Create or resume; see `OpenCodeDriver.open_session`."""
     try:
         await catalogue.check(request.directory, request.model, request.agent)
-        _check_form(request.session_id)
-        return await (_resume(client, request) if request.resume else _create(client, request))
+        if request.session_id is None:
+            return await _create(client, request)
+        return await _resume(client, request, request.session_id)
     except (RefusedError, ProviderRefusedError) as error:
         return Refused(failure=error.failure())
     except ProviderError as error:
@@ -56,28 +57,31 @@ async def check_directory(client: OpenCodeClient, session_id: str, directory: st
 
 
 async def _create(client: OpenCodeClient, request: SessionRequest) -> SessionReport:
-    # Creating twice under one id gives one session: so a retry after a lost answer, and two workers at once, are safe.
-    _check_same(
-        await client.create_session(request.session_id, request.directory), request.directory, request.session_id
-    )
     # Without a title of ours, the first prompt costs one more model call, whose stall nobody would see.
     title = bounded(request.title, MAX_TITLE) or f"Thread {request.thread_id}"
-    await client.describe_session(request.session_id, title, {METADATA_KEY: mark(request.thread_id, request.namespace)})
-    return SessionOpened(session_id=request.session_id, created=True)
+    ours = mark(request.thread_id, request.namespace, request.creation_key)
+    if request.perhaps_created:
+        for session in await client.sessions_titled(request.directory, title):
+            if session.metadata.get(METADATA_KEY) == ours:
+                return SessionOpened(session_id=session.id)
+    session = await client.create_session(request.directory, title, {METADATA_KEY: ours})
+    _check_same(session.directory, request.directory, session.id)
+    return SessionOpened(session_id=session.id, created=True)
 
 
-async def _resume(client: OpenCodeClient, request: SessionRequest) -> SessionReport:
+async def _resume(client: OpenCodeClient, request: SessionRequest, session_id: str) -> SessionReport:
+    _check_form(session_id)
     try:
-        session = await client.session(request.session_id)
+        session = await client.session(session_id)
     except ProviderNotFoundError:
         return SessionMissing()
-    _check_same(session.directory, request.directory, request.session_id)
-    ours = mark(request.thread_id, request.namespace)
-    if session.metadata.get(METADATA_KEY) != ours:
+    _check_same(session.directory, request.directory, session_id)
+    facts = facts_of_session(session)
+    if (facts.thread, facts.namespace) != (request.thread_id, request.namespace):
         # Setting metadata replaces all of it: keep what others wrote there.
-        metadata = {**session.metadata, METADATA_KEY: ours}
-        await client.describe_session(request.session_id, None, metadata)
-    return SessionOpened(session_id=request.session_id)
+        ours = mark(request.thread_id, request.namespace, request.creation_key)
+        await client.describe_session(session_id, None, {**session.metadata, METADATA_KEY: ours})
+    return SessionOpened(session_id=session_id)
 
 
 def _check_form(session_id: str) -> None:

@@ -181,19 +181,6 @@ class Location(Wire):
     directory: str
 
 
-class CreatedSession(Wire):
-    """The session in the answer of `POST /api/session`."""
-
-    id: str
-    location: Location
-
-
-class CreatedSessionAnswer(Wire):
-    """`POST /api/session`."""
-
-    data: CreatedSession
-
-
 class ToolReference(Wire):
     """The tool call that a request belongs to."""
 
