@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,21 +11,24 @@ from typing import Any, Final
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import worker as composition
-from tests.e2e.waiting import until
+from tests.e2e.waiting import DEADLINE, until
 from tests.workflow.scripted_provider import ScriptedProvider
 from turnkeeper.client import StartedTurn, Turnkeeper
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
     Outcome,
+    StartTurn,
     ThreadInput,
     ThreadSnapshot,
     TurnInput,
     TurnResult,
     TurnSnapshot,
+    thread_workflow_id,
     turn_workflow_id,
 )
 from turnkeeper.observations import ProviderEvent, ProviderEvents
@@ -117,20 +121,35 @@ class Stage:
         """Give a prompt to a thread, as another program does."""
         return await self.keeper.start_turn(thread_id, prompt, endpoint=ENDPOINT, directory=DIRECTORY, **more)
 
-    async def thread(self, *, continue_after_events: int | None = None) -> str:
-        """A thread that exists and was never given a prompt; continues as new early if asked to."""
-        thread_id = new_thread()
-        limit = {} if continue_after_events is None else {"continue_after_events": continue_after_events}
+    def thread_input(self, thread_id: str, **more: Any) -> ThreadInput:  # noqa: ANN401 - as the model takes them
+        return ThreadInput(thread_id=thread_id, endpoint=ENDPOINT, directory=DIRECTORY, **more)
+
+    @staticmethod
+    def prompt(text: str = "Fix the failing test", key: str | None = None, **more: Any) -> StartTurn:  # noqa: ANN401 - as above
+        """A start as it travels in updates and signals."""
+        return StartTurn(prompt=text, idempotency_key=key or uuid.uuid4().hex, **more)
+
+    async def request(self, thread_id: str, start: StartTurn) -> None:
+        """Give a prompt by signal, as it is done when no worker is up; makes the thread."""
         await self.client.start_workflow(
             "Thread",
-            ThreadInput(thread_id=thread_id, endpoint=ENDPOINT, directory=DIRECTORY, **limit),
-            id=f"thread:{thread_id}",
+            self.thread_input(thread_id),
+            id=thread_workflow_id(thread_id),
             task_queue=self.queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal="request_turn",
+            start_signal_args=[start],
         )
+
+    async def small_thread(self, continue_after_events: int) -> str:
+        """A thread that nobody gave a prompt yet, and that continues as new after so few events."""
+        thread_id = new_thread()
+        thread = self.thread_input(thread_id, continue_after_events=continue_after_events)
+        await self.client.start_workflow("Thread", thread, id=thread_workflow_id(thread_id), task_queue=self.queue)
         return thread_id
 
     def thread_of(self, thread_id: str) -> WorkflowHandle[Any, ThreadSnapshot]:
-        return self.client.get_workflow_handle(f"thread:{thread_id}", result_type=ThreadSnapshot)
+        return self.client.get_workflow_handle(thread_workflow_id(thread_id), result_type=ThreadSnapshot)
 
     async def settled_thread(self, thread_id: str, turns: int = 1) -> ThreadSnapshot:
         """The thread once so many turns are over and none runs or waits."""
@@ -143,6 +162,16 @@ class Stage:
 
 def new_thread() -> str:
     return f"th-{uuid.uuid4().hex[:8]}"
+
+
+async def result_of(turn: TurnHandle) -> TurnResult:
+    """The turn's result; an error if it does not end."""
+    async with asyncio.timeout(DEADLINE):
+        return await turn.result()
+
+
+async def outcome_of(turn: TurnHandle) -> Outcome:
+    return (await result_of(turn)).outcome
 
 
 def elapsed(outcome: Outcome) -> float:

@@ -21,7 +21,7 @@ from tests.workflow.scripted_provider import (
     opened,
     stands,
 )
-from tests.workflow.stage import Stage, elapsed, snapshot, tell
+from tests.workflow.stage import Stage, elapsed, outcome_of, result_of, snapshot, tell
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import Accepted, NotSent, PerhapsSent, Refused, SessionMissing
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
@@ -30,7 +30,7 @@ from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, Tur
 async def test_a_turn_opens_a_session_sends_once_looks_and_gives_the_answer(skipping_stage: Stage) -> None:
     skipping_stage.provider.says("look", answered("42"))
     turn = await skipping_stage.turn(prompt="What is six times seven?")
-    result = await turn.result()
+    result = await result_of(turn)
     assert result.outcome.state is TurnState.COMPLETED
     assert result.outcome.reason is Reason.FINISHED
     assert result.outcome.text == "42"
@@ -50,7 +50,7 @@ async def test_an_event_makes_it_look_at_once(stage: Stage) -> None:
     await until(lambda: snapshot(turn), lambda now: now.events_seen == 2)
     assert stage.provider.count("look") == 0, "progress alone is no reason to look"
     await tell(turn, EventKind.IDLE)
-    outcome = (await turn.result()).outcome
+    outcome = await outcome_of(turn)
     assert outcome.evidence.woken_by is Wake.EVENT
     assert outcome.evidence.kind is EvidenceKind.SNAPSHOT
     assert elapsed(outcome) < 10, "it did not wait for its clock"
@@ -64,7 +64,7 @@ async def test_an_event_ends_nothing_while_the_provider_still_works(stage: Stage
     await stage.provider.called("look")
     assert (await until(lambda: snapshot(turn), lambda now: now.looks == 1)).state is TurnState.RUNNING
     await tell(turn, EventKind.IDLE)
-    assert (await turn.result()).outcome.reason is Reason.FINISHED
+    assert (await outcome_of(turn)).reason is Reason.FINISHED
 
 
 async def test_an_event_is_enough_when_the_answer_to_submit_is_late(stage: Stage) -> None:
@@ -74,32 +74,32 @@ async def test_an_event_is_enough_when_the_answer_to_submit_is_late(stage: Stage
     turn = await stage.turn()
     await stage.provider.called("submit")
     await tell(turn, EventKind.IDLE)
-    assert (await turn.result()).outcome.reason is Reason.FINISHED
+    assert (await outcome_of(turn)).reason is Reason.FINISHED
 
 
 async def test_without_any_event_it_looks_by_its_own_clock(skipping_stage: Stage) -> None:
     skipping_stage.provider.says("look", RUNNING, RUNNING, answered())
-    outcome = (await (await skipping_stage.turn()).result()).outcome
+    outcome = await outcome_of(await skipping_stage.turn())
     assert outcome.evidence.woken_by is Wake.TIMER
     assert 40 <= elapsed(outcome) < 50, "after 10 s, 10 s again because something was new, then 20 s"
 
 
 async def test_a_question_to_a_person_is_not_a_stall(skipping_stage: Stage) -> None:
     skipping_stage.provider.says("look", *[asks()] * 20, answered())
-    outcome = (await (await skipping_stage.turn()).result()).outcome
+    outcome = await outcome_of(await skipping_stage.turn())
     assert outcome.reason is Reason.FINISHED
     assert elapsed(outcome) > TurnLimits().stall_timeout.total_seconds()
 
 
 async def test_a_session_that_is_gone_ends_the_turn(skipping_stage: Stage) -> None:
     skipping_stage.provider.says("look", RUNNING, NO_SESSION)
-    outcome = (await (await skipping_stage.turn()).result()).outcome
+    outcome = await outcome_of(await skipping_stage.turn())
     assert (outcome.state, outcome.reason) == (TurnState.INTERRUPTED, Reason.SESSION_GONE)
 
 
 async def test_a_run_that_died_in_the_provider_is_lost_after_two_readings(skipping_stage: Stage) -> None:
     skipping_stage.provider.says("look", RUNNING, stands(Standing.HALTED, "begun"))
-    outcome = (await (await skipping_stage.turn()).result()).outcome
+    outcome = await outcome_of(await skipping_stage.turn())
     assert (outcome.state, outcome.reason) == (TurnState.INTERRUPTED, Reason.PROVIDER_LOST_TURN)
     assert skipping_stage.provider.count("look") == 3
     assert outcome.failure is not None
@@ -113,7 +113,7 @@ async def test_a_lost_context_begins_one_fresh_session_even_if_its_creation_is_r
     lost_answer = RuntimeError("the answer was lost")
     skipping_stage.provider.says("open_session", SessionMissing(), lost_answer, opened)
     turn = await skipping_stage.turn(session_id="ses_old")
-    result = await turn.result()
+    result = await result_of(turn)
     missed, created, again = skipping_stage.provider.requests("open_session")
     assert missed.session_id == "ses_old"
     assert created.session_id is again.session_id is None
@@ -127,7 +127,7 @@ async def test_a_lost_context_begins_one_fresh_session_even_if_its_creation_is_r
 async def test_an_endpoint_that_no_worker_serves_is_unreachable(skipping_stage: Stage) -> None:
     limits = TurnLimits(unreachable_timeout=timedelta(seconds=2))
     turn = await skipping_stage.turn(task_queue="nobody-serves-this", limits=limits)
-    outcome = (await turn.result()).outcome
+    outcome = await outcome_of(turn)
     assert outcome.reason is Reason.PROVIDER_UNREACHABLE
     assert "not sent" in outcome.evidence.detail
     assert outcome.failure is not None
@@ -143,13 +143,13 @@ async def test_a_worker_that_dies_while_it_submits_is_followed_by_a_look_never_b
 ) -> None:
     skipping_stage.provider.says("submit", DIES).says("look", RUNNING, answered())
     turn = await skipping_stage.turn()
-    assert (await turn.result()).outcome.reason is Reason.FINISHED
+    assert (await outcome_of(turn)).reason is Reason.FINISHED
     assert skipping_stage.provider.order() == ["open_session", "submit", "look", "look"]
 
 
 async def test_an_unsent_prompt_is_sent_again_under_the_same_id(skipping_stage: Stage) -> None:
     skipping_stage.provider.says("submit", NotSent(failure=AWAY), NotSent(failure=AWAY), Accepted())
-    result = await (await skipping_stage.turn()).result()
+    result = await result_of(await skipping_stage.turn())
     assert result.outcome.reason is Reason.FINISHED
     ids = [request.message_id for request in skipping_stage.provider.requests("submit")]
     assert ids == [result.client_message_id] * 3
@@ -158,7 +158,7 @@ async def test_an_unsent_prompt_is_sent_again_under_the_same_id(skipping_stage: 
 async def test_a_prompt_that_never_appears_is_sent_three_times_at_most(skipping_stage: Stage) -> None:
     skipping_stage.provider.says("submit", PerhapsSent()).says("look", NO_PROMPT)
     limits = TurnLimits(accept_budget=timedelta(seconds=3))
-    outcome = (await (await skipping_stage.turn(limits=limits)).result()).outcome
+    outcome = await outcome_of(await skipping_stage.turn(limits=limits))
     assert outcome.reason is Reason.PROMPT_REJECTED
     assert skipping_stage.provider.count("submit") == 3
 
@@ -166,7 +166,7 @@ async def test_a_prompt_that_never_appears_is_sent_three_times_at_most(skipping_
 async def test_a_refused_prompt_ends_at_once_and_says_why(skipping_stage: Stage) -> None:
     refusal = AWAY.model_copy(update={"message": "there is no agent 'bulid'", "retryable": False})
     skipping_stage.provider.says("submit", Refused(failure=refusal))
-    outcome = (await (await skipping_stage.turn()).result()).outcome
+    outcome = await outcome_of(await skipping_stage.turn())
     assert (outcome.state, outcome.reason) == (TurnState.ERROR, Reason.PROMPT_REJECTED)
     assert outcome.failure == refusal
     assert skipping_stage.provider.count("look") == 0
@@ -177,7 +177,7 @@ async def test_a_worker_without_the_endpoint_counts_as_no_answer_and_says_so(ski
     unknown = ApplicationError("There is no endpoint 'scripted'.", type="unknown_endpoint", non_retryable=True)
     skipping_stage.provider.says("look", unknown)
     limits = TurnLimits(retry_interval_max=timedelta(seconds=60))
-    outcome = (await (await skipping_stage.turn(limits=limits)).result()).outcome
+    outcome = await outcome_of(await skipping_stage.turn(limits=limits))
     assert outcome.reason is Reason.PROVIDER_UNREACHABLE
     assert outcome.failure is not None
     assert (outcome.failure.code, outcome.failure.message) == ("unknown_endpoint", "There is no endpoint 'scripted'.")
@@ -188,5 +188,5 @@ async def test_a_provider_that_comes_back_in_time_costs_nothing_but_time(
     skipping_stage: Stage, silent_looks: int
 ) -> None:
     skipping_stage.provider.says("look", *[SILENT] * silent_looks, answered())
-    assert (await (await skipping_stage.turn()).result()).outcome.reason is Reason.FINISHED
+    assert await outcome_of(await skipping_stage.turn()).reason is Reason.FINISHED
     assert skipping_stage.provider.count("submit") == 1

@@ -20,7 +20,7 @@ from tests.workflow.scripted_provider import (
     ScriptedProvider,
     stands,
 )
-from tests.workflow.stage import QUICK, Stage, TurnHandle, elapsed, snapshot, tell
+from tests.workflow.stage import QUICK, Stage, TurnHandle, elapsed, outcome_of, snapshot, tell
 from turnkeeper.messages import Interrupt, InterruptResult, Outcome
 from turnkeeper.observations import Accepted, NotSent, Observation
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState
@@ -157,14 +157,14 @@ async def test_by_signal(stage: Stage) -> None:
     runs_until_abort(stage.provider)
     turn = await waiting_turn(stage)
     await turn.signal("interrupt", {"why": "typed by an operator as plain JSON"})
-    assert_stopped((await turn.result()).outcome, confirmed=True)
+    assert_stopped(await outcome_of(turn), confirmed=True)
 
 
 async def test_by_cancelling_the_workflow_the_provider_is_told_too(stage: Stage) -> None:
     runs_until_abort(stage.provider)
     turn = await waiting_turn(stage)
     await turn.cancel()
-    assert_stopped((await turn.result()).outcome, confirmed=True)
+    assert_stopped(await outcome_of(turn), confirmed=True)
     assert stage.provider.count("abort") == 1
 
 
@@ -176,7 +176,7 @@ async def test_by_cancelling_the_workflow_while_a_call_hangs(stage: Stage, verb:
         await tell(turn, EventKind.IDLE)
     await stage.provider.called(verb)
     await turn.cancel()
-    outcome = assert_stopped((await turn.result()).outcome, confirmed=verb != "submit")
+    outcome = assert_stopped(await outcome_of(turn), confirmed=verb != "submit")
     assert elapsed(outcome) < GRACE + 3
 
 
