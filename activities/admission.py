@@ -43,10 +43,10 @@ def admitted_directory(directory: str, settings: EndpointSettings) -> str:
     path = Path(directory)
     if not path.is_absolute():
         raise RefusedError(f"The directory {directory} is not absolute.", code="bad_directory")
+    if "\0" in directory:
+        raise RefusedError("The directory's name holds a zero byte.", code="bad_directory")
     if settings.shares_filesystem:
-        path, roots = path.resolve(), [root.resolve() for root in settings.roots]
-        if not path.is_dir():
-            raise RefusedError(f"The directory {directory} does not exist.", code="no_directory")
+        path, roots = _existing(path), [root.resolve() for root in settings.roots]
     else:
         path, roots = Path(os.path.normpath(path)), list(settings.roots)
     if not any(path.is_relative_to(root) for root in roots):
@@ -57,3 +57,13 @@ def admitted_directory(directory: str, settings: EndpointSettings) -> str:
             next_step=f"Allowed: {allowed} and what is below.",
         )
     return str(path)
+
+
+def _existing(path: Path) -> Path:
+    try:
+        found = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # not there, not ours to see, too long a name, a circle of links
+        found = None
+    if found is None or not found.is_dir():
+        raise RefusedError(f"The directory {path} does not exist.", code="no_directory")
+    return found
