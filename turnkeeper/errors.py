@@ -95,6 +95,13 @@ class ProviderRefusedError(ProviderError):
     code = "provider_refused"
 
 
+class ProviderCredentialsError(ProviderRefusedError):
+    """Delivered, and the provider does not accept who we say we are: ours to mend, not the provider's."""
+
+    code = "provider_credentials"
+    fault = Fault.OPERATOR
+
+
 class ProviderNotFoundError(ProviderRefusedError):
     """Delivered, and the provider confirms that the thing does not exist (a 404 of its own, as JSON)."""
 

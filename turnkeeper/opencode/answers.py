@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from turnkeeper.errors import (
     DeliveryUnknownError,
     ProviderContractError,
+    ProviderCredentialsError,
     ProviderError,
     ProviderNotFoundError,
     ProviderRefusedError,
@@ -80,10 +81,9 @@ def explain_status(what: str, endpoint: str, status: int, body: object = None) -
     """The meaning of an answer that is no success. `body` is the decoded JSON, if it was any."""
     said = _said(body)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return ProviderRefusedError(
+        return ProviderCredentialsError(
             f"{what}: endpoint {endpoint} does not accept our credentials ({status}).",
             next_step=f"Check username and password (or password_env, password_file) of endpoint {endpoint}.",
-            code="provider_credentials",
         )
     if status == HTTPStatus.NOT_FOUND:
         if _confirms_absence(body):
