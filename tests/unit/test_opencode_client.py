@@ -28,6 +28,7 @@ from tests.unit.opencode_on_paper import (
 from turnkeeper.errors import (
     DeliveryUnknownError,
     ProviderContractError,
+    ProviderCredentialsError,
     ProviderError,
     ProviderNotFoundError,
     ProviderRefusedError,
@@ -108,7 +109,7 @@ def assert_keeps_secrets(error: BaseException) -> None:
         (httpx.Response(502, text="bad gateway"), DeliveryUnknownError),
         (httpx.Response(429, text="later"), DeliveryUnknownError),
         (as_json({"name": "BadRequest", "data": {"message": "Missing key"}}, 400), ProviderRefusedError),
-        (httpx.Response(401), ProviderRefusedError),
+        (httpx.Response(401), ProviderCredentialsError),
         (as_json({"_tag": "SessionBusyError", "message": "busy"}, 409), ProviderRefusedError),
         (not_found(), ProviderNotFoundError),
         (as_json({"_tag": "PermissionNotFoundError", "message": "gone"}, 404), ProviderNotFoundError),
