@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.paper_providers import Truth, Truthful
@@ -23,7 +23,6 @@ from turnkeeper.turn import Fact, StopAsked, StopCause
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing
 
 TRUE = settings(deadline=None, derandomize=True, max_examples=200)
-NO_SHRINKING: Final = (Phase.explicit, Phase.generate)  # of what is expected to fail
 
 LIMITS: Final = TurnLimits()
 REASONS: Final = {
@@ -64,6 +63,12 @@ def truths(*, runs_for: st.SearchStrategy[float]) -> st.SearchStrategy[Truth]:
     )
 
 
+invented = st.builds(event, st.sampled_from(EventKind), child=st.booleans(), detail=st.just("it broke"))
+harmless = st.builds(event, st.sampled_from([kind for kind in EventKind if kind is not EventKind.SESSION_ERROR]))
+events = st.lists(st.tuples(tenths(0, 700).map(seconds) | tenths(0, 10).map(seconds), invented), max_size=10)
+call_times = st.lists(st.sampled_from([0.0, 0.05, 0.3, 1.0, 4.0]).map(seconds), min_size=1, max_size=4)
+
+
 def quarters(least: float, most: float) -> st.SearchStrategy[float]:
     return st.integers(round(least * 4), round(most * 4)).map(lambda value: value / 4)
 
@@ -81,10 +86,6 @@ first_seconds = st.builds(
 )
 """A coarse grid of what happens while the prompt is on its way, so that few examples cover it."""
 
-
-invented = st.builds(event, st.sampled_from(EventKind), child=st.booleans(), detail=st.just("it broke"))
-events = st.lists(st.tuples(tenths(0, 700).map(seconds) | tenths(0, 10).map(seconds), invented), max_size=10)
-call_times = st.lists(st.sampled_from([0.0, 0.05, 0.3, 1.0, 4.0]).map(seconds), min_size=1, max_size=4)
 Inputs = Sequence[tuple[timedelta, Fact]]
 short_or_long = tenths(0.5, 5) | tenths(5, 600)
 
@@ -119,6 +120,19 @@ def test_the_outcome_is_what_really_happened_whatever_the_events_say(
 
 
 @TRUE
+@given(
+    first_seconds, quarters(0, 9.75), st.lists(st.tuples(quarters(0, 8).map(seconds), harmless), max_size=4), call_times
+)
+def test_a_slow_start_is_waited_for(
+    truth: Truth, started_after: float, inputs: Inputs, calls: Sequence[timedelta]
+) -> None:
+    """Under load: far slower than was ever measured, but within `start_budget`."""
+    played, provider = play(replace(truth, started_after=started_after), inputs, calls)
+    assert played.run().reason is Reason.FINISHED
+    assert provider.posts == 1
+
+
+@TRUE
 @given(truths(runs_for=tenths(1, 60)), st.integers(1, MAX_SUBMITS - 1), call_times)
 def test_posts_that_vanish_are_sent_again_and_run_once(truth: Truth, lost: int, calls: Sequence[timedelta]) -> None:
     played, provider = play(replace(truth, lost_posts=lost, answers=False), (), calls)
@@ -143,7 +157,7 @@ def test_a_confirmed_stop_is_true(truth: Truth, inputs: Inputs, calls: Sequence[
     confirmed_stop_is_true(truth, inputs, calls, stop_at)
 
 
-@settings(TRUE, phases=NO_SHRINKING)
+@TRUE
 @given(first_seconds, call_times, quarters(0, 5))
 def test_a_confirmed_stop_in_the_first_seconds_is_true(
     truth: Truth, calls: Sequence[timedelta], stop_at: float
@@ -152,7 +166,7 @@ def test_a_confirmed_stop_in_the_first_seconds_is_true(
     confirmed_stop_is_true(truth, (), calls, stop_at)
 
 
-@settings(TRUE, phases=NO_SHRINKING)
+@TRUE
 @given(truths(runs_for=short_or_long), tenths(0, 12) | tenths(0, 700))
 def test_a_stop_is_confirmed_by_a_provider_that_answers(truth: Truth, stop_at: float) -> None:
     """Without a single event, and also when the first aborts are lost."""
