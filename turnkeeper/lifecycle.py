@@ -266,11 +266,11 @@ def _decide_stopping(turn: Turn, stop: Stop, now: datetime) -> Decision:
         return _stopped(turn, stop, EvidenceKind.TIMER, detail, now, confirmed=False)
     if stop.aborted_at is None:
         return Abort()
-    if turn.wake is not None:
-        return Look(turn.wake)
     again_at = stop.aborted_at + turn.limits.abort_interval
     if now >= again_at and not _halted(turn.suspicion):
         return Abort()
+    if turn.wake is not None:
+        return Look(turn.wake)
     if turn.look_due is None or now >= turn.look_due:
         return Look(Wake.STOP)
     ends = [grace_over, turn.look_due] if _halted(turn.suspicion) else [grace_over, turn.look_due, again_at]

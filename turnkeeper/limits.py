@@ -109,6 +109,8 @@ class TurnLimits(BaseModel):
             raise ValueError("look_interval must not exceed look_interval_max")
         if self.retry_interval > self.retry_interval_max:
             raise ValueError("retry_interval must not exceed retry_interval_max")
+        if 2 * self.confirm_delay >= self.interrupt_grace:
+            raise ValueError("interrupt_grace must be longer than two confirm_delay, or no stop could be confirmed")
         if self.stop_quiet >= self.interrupt_grace:
             raise ValueError("stop_quiet must be shorter than interrupt_grace, or no early stop could be confirmed")
         return self

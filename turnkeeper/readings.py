@@ -283,7 +283,7 @@ def _nothing_runs(turn: Turn, seen: Seen, now: datetime) -> Turn:
             next_step="Check the model's name and the provider's configuration.",
         )
         return with_verdict(turn, Reason.PROVIDER_ERROR, EvidenceKind.SNAPSHOT, seen.detail, now, failure=failure)
-    if now - (turn.accepted_at or now) >= turn.limits.start_budget:
+    if _quiet_since(turn, turn.accepted_at) >= turn.limits.start_budget:
         return with_verdict(turn, Reason.PROMPT_DROPPED, EvidenceKind.SNAPSHOT, seen.detail, now, failure=_DROPPED)
     return turn
 

@@ -146,7 +146,6 @@ def test_a_second_submit_that_was_not_sent_does_not_undo_what_a_look_saw_of_the_
     assert story.learns(SubmitReported(NotSent(failure=SILENT))).waits == 10
 
 
-@pytest.mark.xfail(reason="start_budget counts to when a reading is learnt, not to when it was begun", strict=True)
 def test_a_slow_look_does_not_use_up_the_start_budget() -> None:
     """It was begun 8 s after the prompt was accepted, and the run began while it was under way."""
     story = accepted().looks(seen(Standing.UNSTARTED)).after(8).learns(LookStarted())
