@@ -30,7 +30,12 @@ class AdmissionActivities:
             await self._endpoints.driver(request.endpoint).check_start(
                 request.model_copy(update={"directory": directory})
             )
-        return Admission(task_queue=settings.task_queue, directory=directory, limits=request.limits or settings.limits)
+        return Admission(
+            task_queue=settings.task_queue,
+            local_calls=settings.task_queue == activity.info().task_queue,
+            directory=directory,
+            limits=request.limits or settings.limits,
+        )
 
 
 def admitted_directory(directory: str, settings: EndpointSettings) -> str:

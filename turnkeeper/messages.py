@@ -70,6 +70,9 @@ class TurnInput(Record):
     turn_id: str
     endpoint: EndpointName
     task_queue: str
+    local_calls: bool = Field(
+        default=False, description="quick calls run inside the workflow task; input, because a replay must know it"
+    )
     directory: str
     session_id: str | None = None
     prompt: str
@@ -205,7 +208,8 @@ class ThreadState(Record):
     status: SessionStatus = SessionStatus.IDLE
     session_id: str | None = None
     directory: str | None = Field(default=None, description="as admitted: absolute, links resolved")
-    task_queue: str | None = None
+    task_queue: str = WORKFLOW_TASK_QUEUE
+    local_calls: bool = False
     active: TurnRecord | None = None
     queue: tuple[QueuedTurn, ...] = ()
     recent: tuple[TurnRecord, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's own
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's own
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper.observations import (
@@ -43,17 +43,22 @@ class Call:
     name: str
     result_type: Any
     limit: timedelta
+    local_limit: timedelta | None = None
+    """Longest run inside the workflow task, where no signal is heard; None: never there."""
 
 
-OPEN_SESSION: Final = Call("open_session", SessionReport, timedelta(seconds=20))
+LOCAL_LIMIT: Final = timedelta(seconds=2)
+"""A stop that arrives during a local call waits for it: with a grace of 12 s it is still answered within 15 s."""
+
+OPEN_SESSION: Final = Call("open_session", SessionReport, timedelta(seconds=20), LOCAL_LIMIT)
 SUBMIT: Final = Call("submit", SubmitReport, timedelta(seconds=15))
-LOOK: Final = Call("look", Observation, timedelta(seconds=12))
+LOOK: Final = Call("look", Observation, timedelta(seconds=12), LOCAL_LIMIT)
 ABORT: Final = Call("abort", AbortReport, timedelta(seconds=8))
 
 
-def no_answer(error: ActivityError) -> Failure:
-    """What to say of a call that ended without a report."""
-    cause = error.cause
+def no_answer(error: FailureError) -> Failure:
+    """What to say of a call that ended without a report. A local one raises its own error, others one around it."""
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, ApplicationError):
         return Failure(
             code=cause.type or "activity_failed",
@@ -79,6 +84,6 @@ def unanswered_submit(error: ActivityError) -> SubmitReport:
     return PerhapsSent(detail=no_answer(error).message)
 
 
-def unreachable(error: ActivityError) -> Unreachable:
+def unreachable(error: FailureError) -> Unreachable:
     """A call that was not answered, as an observation."""
     return Unreachable(failure=no_answer(error))

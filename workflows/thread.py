@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,7 +19,7 @@ from temporalio.exceptions import (
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper import threads
-    from turnkeeper.errors import RefusedError, bounded
+    from turnkeeper.errors import RefusedError, ServiceUnavailableError, bounded
     from turnkeeper.failures import to_application_error
     from turnkeeper.messages import (
         Interrupt,
@@ -30,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
         ThreadSnapshot,
         ThreadState,
         TurnInput,
+        TurnRecord,
         TurnResult,
         turn_workflow_id,
     )
@@ -47,6 +50,14 @@ PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
 """Between tries to start a turn while a run of an earlier thread of this id still winds down."""
 
 
+TURN_TASK_TIMEOUT: Final = timedelta(seconds=5)
+"""A worker that dies inside a turn's workflow task (a local call) is replaced after this long; 10 s by default."""
+
+_NOT_ADMITTED: Final = ServiceUnavailableError(
+    "The start could not be checked in time.", code="not_admitted", next_step="Try again; nothing was started."
+)
+
+
 @workflow.defn(name="Thread")
 class ThreadWorkflow:
     """Continues as new between turns only: a child's result goes to the run that started it."""
@@ -61,11 +72,19 @@ class ThreadWorkflow:
         self._stop_early: Interrupt | None = None
         self._admitting = 0
         self._refused = False
-        self._continuing = False
+        self._ending = False
 
     @workflow.run
     async def run(self, thread: ThreadInput) -> ThreadSnapshot:
         """Run what waits, one turn at a time, for ever; a thread whose first start was refused ends at once."""
+        try:
+            return await self._run_turns(thread)
+        except asyncio.CancelledError:
+            self._ending = True
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            raise
+
+    async def _run_turns(self, thread: ThreadInput) -> ThreadSnapshot:
         while True:
             self._show()
             await workflow.wait_condition(lambda: bool(self._state.queue) or self._born_dead() or self._full())
@@ -73,6 +92,8 @@ class ThreadWorkflow:
             if begun is not None:
                 self._state, queued = begun
                 await self._run_turn(queued)
+                if workflow.cancellation_reason() is not None:
+                    raise asyncio.CancelledError  # it went to the turn, which was stopped; what waits is not begun
             elif self._born_dead():
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 if self._born_dead():
@@ -90,7 +111,7 @@ class ThreadWorkflow:
         def settled_in_place() -> bool:
             turn = threads.describe(self._state, accepted.turn_id)
             waits = self._state.active is not None and self._state.active.turn_id != accepted.turn_id
-            return turn is None or turn.run_id is not None or waits or self._continuing
+            return turn is None or turn.run_id is not None or waits or self._ending
 
         await workflow.wait_condition(settled_in_place)
         return threads.start_result(self._state, self._input.thread_id, accepted)
@@ -114,7 +135,7 @@ class ThreadWorkflow:
     @workflow.update(description="Stop the running turn; answers when that is confirmed or declared unconfirmed.")
     async def interrupt(self, command: Interrupt) -> InterruptResult:
         """Stop the active turn, even one that is only starting. Nothing running is a success, and says so."""
-        active = self._state.active
+        active = await self._turn_to_stop()
         if active is None:
             return InterruptResult(turn_id=None, was_running=False)
         turn_id = active.turn_id
@@ -135,7 +156,7 @@ class ThreadWorkflow:
     @workflow.signal(description="The twin of `interrupt` for when no worker is up.")
     async def request_interrupt(self, command: Interrupt) -> None:
         """Stop the active turn, if it is the one that was meant."""
-        active = self._state.active
+        active = await self._turn_to_stop()
         if active is not None and command.turn_id in {None, active.turn_id}:
             await self._stop(command)
 
@@ -166,7 +187,11 @@ class ThreadWorkflow:
             raise to_application_error(error) from error
         self._state = accepted.state
         if admission is not None:
-            update = {"directory": admission.directory, "task_queue": admission.task_queue}
+            update = {
+                "directory": admission.directory,
+                "task_queue": admission.task_queue,
+                "local_calls": admission.local_calls,
+            }
             self._state = self._state.model_copy(update=update)
         return accepted
 
@@ -195,7 +220,7 @@ class ThreadWorkflow:
             # A failed local activity raises its own error, a failed activity one around it (measured, 1.35).
             self._refused = True
             cause = error.cause if isinstance(error, ActivityError) else error
-            raise (cause if isinstance(cause, ApplicationError) else error) from None
+            raise (cause if isinstance(cause, ApplicationError) else to_application_error(_NOT_ADMITTED)) from None
         finally:
             self._admitting -= 1
         return admission
@@ -218,7 +243,7 @@ class ThreadWorkflow:
             self._state = threads.started(self._state, self._turn.first_execution_run_id or "")
             self._show()
             if self._stop_early is not None:
-                await self._turn.signal("interrupt", self._stop_early)
+                await self._stop(self._stop_early)
             result = await self._turn
             outcome, session_id = result.outcome, result.session_id
         except ChildWorkflowError as error:
@@ -234,7 +259,8 @@ class ThreadWorkflow:
             thread_id=self._input.thread_id,
             turn_id=queued.turn_id,
             endpoint=self._input.endpoint,
-            task_queue=self._state.task_queue or workflow.info().task_queue,
+            task_queue=self._state.task_queue,
+            local_calls=self._state.local_calls,
             directory=self._state.directory or self._input.directory,
             session_id=self._state.session_id,
             prompt=queued.start.prompt,
@@ -259,15 +285,24 @@ class ThreadWorkflow:
                     # A closed thread stops its turn, and the turn tells the provider; it is not simply cut off.
                     parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                     search_attributes=attributes,
+                    task_timeout=TURN_TASK_TIMEOUT,
                     static_summary=bounded(turn.prompt, threads.PROMPT_START_CHARACTERS),
                 )
             except WorkflowAlreadyStartedError:
                 await workflow.sleep(PREDECESSOR_PAUSE, summary="an earlier turn of this thread id winds down")
 
+    async def _turn_to_stop(self) -> TurnRecord | None:
+        """The active turn. A prompt given just before the stop is meant too: it is still being admitted or begun."""
+        await workflow.wait_condition(
+            lambda: self._state.active is not None or self._ending or not (self._admitting or self._state.queue)
+        )
+        return self._state.active
+
     async def _stop(self, command: Interrupt) -> None:
         if self._turn is None:
             self._stop_early = command  # sent as soon as there is a turn to send it to
-        else:
+            return
+        with suppress(ApplicationError):  # the turn is over, and the thread about to learn it
             await self._turn.signal("interrupt", command)
 
     # Ending a run.
@@ -282,7 +317,7 @@ class ThreadWorkflow:
         return (long or info.is_continue_as_new_suggested()) and self._state.active is None
 
     async def _continue_as_new(self, thread: ThreadInput) -> None:
-        self._continuing = True
+        self._ending = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(thread.model_copy(update={"carried": self._state}))
 
