@@ -9,6 +9,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from tests.e2e.conftest import SEARCH_ATTRIBUTES
 from tests.e2e.turns.deployment import Deployment, deployed
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.dev.temporal_server import TemporalServer
@@ -21,6 +22,18 @@ Measured = Callable[[str, float], None]
 @pytest.fixture(scope="session")
 async def temporal_client(temporal_server: TemporalServer) -> Client:
     return await Client.connect(temporal_server.address, data_converter=pydantic_data_converter)
+
+
+@pytest.fixture(scope="module")
+async def own_temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """A Temporal that no other test's worker is connected to.
+
+    The shared deployment's relay reads the shared OpenCode as well. It finds the turns of every thread by the session's
+    own mark, and would wake those that must settle without a relay, or with one that is just being replaced.
+    """
+    log = tmp_path_factory.mktemp("own-temporal") / "temporal.log"
+    async with TemporalServer(log=log, search_attributes=SEARCH_ATTRIBUTES, ui=False) as server:
+        yield await Client.connect(server.address, data_converter=pydantic_data_converter)
 
 
 @pytest.fixture(scope="session")

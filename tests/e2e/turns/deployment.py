@@ -100,7 +100,7 @@ def new_thread() -> str:
 
 
 def endpoint_settings(
-    opencode: OpenCodeServer, directory: Path, queue: str, *, url: str | None = None
+    opencode: OpenCodeServer, directory: Path, queue: str, *, url: str | None = None, request_timeout: float = 5.0
 ) -> EndpointSettings:
     return EndpointSettings.model_validate(
         {
@@ -109,6 +109,7 @@ def endpoint_settings(
             "password": SecretStr(opencode.password),
             "roots": (directory,),
             "task_queue": queue,
+            "request_timeout": request_timeout,
         }
     )
 
@@ -124,11 +125,13 @@ async def deployed(  # noqa: PLR0913 - the parts of a deployment, by keyword
     url: str | None = None,
     run_relays: bool = True,
     run_worker: bool = True,
+    request_timeout: float = 5.0,
 ) -> AsyncIterator[Deployment]:
     """In this process, on a task queue of its own, so that no other test's worker takes its work."""
     queue = name or f"queue-{uuid.uuid4().hex[:8]}"
     worker = WorkerSettings(task_queue=queue, run_relays=run_relays, graceful_shutdown=2)
-    settings = Settings(endpoints={queue: endpoint_settings(opencode, root, queue, url=url)}, worker=worker)
+    endpoint = endpoint_settings(opencode, root, queue, url=url, request_timeout=request_timeout)
+    settings = Settings(endpoints={queue: endpoint}, worker=worker)
     # No connection is kept: servers are killed here, and a connection of a dead one would fail the next question.
     plain = httpx.Limits(max_keepalive_connections=0)
     auth = httpx.BasicAuth(opencode.username, opencode.password)

@@ -34,7 +34,7 @@ async def test_idle_before_the_run_settles_nothing(deployment: Deployment, tmp_p
     hasty = short(look_interval=0.1, look_interval_max=0.1)
     prompt = plan(bash("sleep 0.3"), DONE)
     results = await asyncio.gather(
-        *(deployment.run(prompt, directory=directory, limits=hasty) for directory in fresh_directories(tmp_path, 3))
+        *(deployment.run(prompt, directory=directory, limits=hasty) for directory in fresh_directories(tmp_path, 2))
     )
     for result in results:
         assert_ended(result.outcome, TurnState.COMPLETED, Reason.FINISHED, woken_by=(Wake.EVENT, Wake.TIMER))
@@ -45,7 +45,7 @@ async def test_idle_before_the_run_settles_nothing(deployment: Deployment, tmp_p
 async def test_a_stop_in_a_cold_directory_is_never_lost(deployment: Deployment, tmp_path: Path) -> None:
     places = zip(fresh_directories(tmp_path, len(DELAYS)), DELAYS, strict=True)
     # Not all at once: that would only measure how slowly eight cold instances begin.
-    gate = asyncio.Semaphore(3)
+    gate = asyncio.Semaphore(4)
 
     async def one(directory: Path, delay: float) -> tuple[TurnResult, Path]:
         async with gate:

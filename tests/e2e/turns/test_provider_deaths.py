@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.e2e.conftest import ASKING_PERMISSIONS
 from tests.e2e.turns.conftest import Measured
 from tests.e2e.turns.deployment import Deployment, assert_ended, deployed
 from tests.e2e.turns.prompts import DONE, bash, plan, short, slow_text
+from turnkeeper.client import StartedTurn
 from turnkeeper.dev.model import ScriptedModel
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.vocabulary import EvidenceKind, Reason, SessionStatus, TurnState, Wake
@@ -73,46 +75,63 @@ async def test_killed_in_the_middle_and_restarted(
 
 async def test_away_for_good_then_back_for_the_next_prompt(doomed: Deployment, mortal_opencode: OpenCodeServer) -> None:
     running = await doomed.start(plan(slow_text(60)), limits=short(unreachable_timeout=5, look_interval=1))
-    await doomed.until_running(running)
+    stopped = await doomed.start(plan(slow_text(60)), limits=short(interrupt_grace=6))
+    for started in (running, stopped):
+        await doomed.until_running(started)
     await mortal_opencode.kill()
-    unsent = await doomed.start("hello", limits=short(unreachable_timeout=5))
-    patient = await doomed.start("hello")
     try:
-        for started in (running, unsent):
-            result = await doomed.keeper.wait(started)
-            assert_ended(
-                result.outcome,
-                TurnState.ERROR,
-                Reason.PROVIDER_UNREACHABLE,
-                kind=EvidenceKind.TIMER,
-                woken_by=(None,),
-            )
-            assert result.outcome.failure is not None
-            assert result.outcome.failure.code == "provider_unreachable"
-            sent = "the agent may still be at work" if started is running else "the prompt was not sent"
-            assert result.outcome.evidence.detail.endswith(sent)
-            assert (await doomed.keeper.thread(started.thread_id)).status is SessionStatus.ERROR
+        unsent = await doomed.start("hello", limits=short(unreachable_timeout=5))
+        patient = await doomed.start("hello")
+        await _unconfirmed_stop(doomed, stopped)
+        await _unreachable(doomed, running, "the agent may still be at work")
+        await _unreachable(doomed, unsent, "the prompt was not sent")
     finally:
         await mortal_opencode.start()
-    assert len(await doomed.prompts_of(await doomed.keeper.wait(running))) == 1
+    for started in (running, stopped):
+        assert len(await doomed.prompts_of(await doomed.keeper.wait(started))) == 1
     result = await doomed.settled(patient)
     assert_ended(result.outcome, TurnState.COMPLETED, Reason.FINISHED)
     again = await doomed.settled(await doomed.start("and now?", thread=unsent.thread_id))
     assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
 
 
-async def test_stopped_while_away_is_unconfirmed(doomed: Deployment, mortal_opencode: OpenCodeServer) -> None:
-    started = await doomed.start(plan(slow_text(60)), limits=short(interrupt_grace=6))
-    await doomed.until_running(started)
-    await mortal_opencode.kill()
+async def test_frozen_and_thawed(doomed: Deployment, mortal_opencode: OpenCodeServer) -> None:
+    """It answers nothing, keeps every connection open, and afterwards goes on as if nothing had been."""
+    goes_on = await doomed.start(plan(slow_text(3)))
+    stopped = await doomed.start(plan(slow_text(60)), limits=short(interrupt_grace=6))
+    for started in (goes_on, stopped):
+        await doomed.until_running(started)
+    mortal_opencode.process.signal(signal.SIGSTOP)
     try:
-        answer = await doomed.keeper.interrupt(started.thread_id)
+        await _unconfirmed_stop(doomed, stopped)
+        next_prompt = await doomed.start("and now?", thread=stopped.thread_id)
     finally:
-        await mortal_opencode.start()
-    result = await doomed.settled(started)
-    assert_ended(result.outcome, TurnState.INTERRUPTED, Reason.STOPPED, kind=EvidenceKind.TIMER, woken_by=(None,))
-    assert answer.outcome == result.outcome
+        mortal_opencode.process.signal(signal.SIGCONT)
+    result = await doomed.settled(goes_on)
+    assert_ended(result.outcome, TurnState.COMPLETED, Reason.FINISHED, woken_by=AFTER_RETURN)
+    again = await doomed.settled(next_prompt)
+    assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED, woken_by=AFTER_RETURN)
+    assert "and now?" in again.outcome.text
+
+
+async def _unconfirmed_stop(deployment: Deployment, started: StartedTurn) -> None:
+    answer = await deployment.keeper.interrupt(started.thread_id)
     assert not answer.confirmed
+    assert answer.outcome is not None
+    kind = EvidenceKind.TIMER
+    assert_ended(answer.outcome, TurnState.INTERRUPTED, Reason.STOPPED, kind=kind, woken_by=(None,))
+    seconds = (answer.outcome.completed_at - answer.outcome.started_at).total_seconds()
+    assert seconds < 30
+
+
+async def _unreachable(deployment: Deployment, started: StartedTurn, sent: str) -> None:
+    outcome = (await deployment.keeper.wait(started)).outcome
+    kind = EvidenceKind.TIMER
+    assert_ended(outcome, TurnState.ERROR, Reason.PROVIDER_UNREACHABLE, kind=kind, woken_by=(None,))
+    assert outcome.evidence.detail.endswith(sent)
+    assert outcome.failure is not None
+    assert outcome.failure.code == "provider_unreachable"
+    assert (await deployment.keeper.thread(started.thread_id)).status is SessionStatus.ERROR
 
 
 async def test_a_session_deleted_in_the_middle(deployment: Deployment) -> None:

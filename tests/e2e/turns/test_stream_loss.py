@@ -24,11 +24,11 @@ LATE = 3 + 2
 
 
 async def test_the_stream_is_cut_and_never_restored(
-    temporal_client: Client, opencode: OpenCodeServer, workspace: Path, root: Path, measured: Measured
+    own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path, measured: Measured
 ) -> None:
     async with (
         Gate.before(opencode.port) as gate,
-        deployed(temporal_client, opencode, directory=workspace, root=root, url=gate.url) as deployment,
+        deployed(own_temporal, opencode, directory=workspace, root=root, url=gate.url) as deployment,
     ):
         await until(lambda: deployment.keeper.endpoint(deployment.endpoint), lambda seen: seen.relay is not None)
         by_event = await deployment.run("hello")
@@ -49,9 +49,9 @@ async def test_the_stream_is_cut_and_never_restored(
 
 
 async def test_no_relay_runs(
-    temporal_client: Client, opencode: OpenCodeServer, workspace: Path, root: Path, measured: Measured
+    own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path, measured: Measured
 ) -> None:
-    async with deployed(temporal_client, opencode, directory=workspace, root=root, run_relays=False) as deployment:
+    async with deployed(own_temporal, opencode, directory=workspace, root=root, run_relays=False) as deployment:
         started = await deployment.start(plan(bash("sleep 1"), DONE), limits=LOOKING)
         await _settles_by_looking(deployment, started.thread_id, measured, "without a relay")
         stalled = await deployment.start(plan({"kind": "stall"}), limits=short(look_interval=1, stall_timeout=3))
@@ -60,7 +60,7 @@ async def test_no_relay_runs(
 
 
 async def test_a_proxy_that_answers_nonsense_for_a_while(
-    temporal_client: Client, opencode: OpenCodeServer, workspace: Path, root: Path
+    own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path
 ) -> None:
     nonsense = (
         http_answer(b"<html>Bad gateway</html>", status="502 Bad Gateway", content_type="text/html"),
@@ -71,9 +71,10 @@ async def test_a_proxy_that_answers_nonsense_for_a_while(
     )
     async with (
         Gate.before(opencode.port) as gate,
-        deployed(temporal_client, opencode, directory=workspace, root=root, url=gate.url) as deployment,
+        deployed(own_temporal, opencode, directory=workspace, root=root, url=gate.url) as deployment,
     ):
-        started = await deployment.start(plan(slow_text(6)), limits=short(look_interval=1, look_interval_max=1))
+        eager = short(look_interval=0.5, look_interval_max=0.5, retry_interval=0.2, retry_interval_max=0.2)
+        started = await deployment.start(plan(slow_text(4)), limits=eager)
         await deployment.until_running(started)
         for answer in nonsense:
             gate.answer("/message", answer)

@@ -66,17 +66,17 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(temporal_client: Client, opencode: OpenCodeServer, root: Path, tmp_path: Path) -> AsyncIterator[Pair]:
+async def pair(own_temporal: Client, opencode: OpenCodeServer, root: Path, tmp_path: Path) -> AsyncIterator[Pair]:
     async with Gate.before(opencode.port) as gate:
-        yield Pair(temporal_client, opencode, root, tmp_path / "worker.log", gate)
+        yield Pair(own_temporal, opencode, root, tmp_path / "worker.log", gate)
 
 
 @pytest.fixture
 async def unmanned(
-    temporal_client: Client, opencode: OpenCodeServer, workspace: Path, root: Path
+    own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path
 ) -> AsyncIterator[Deployment]:
     """Without any worker yet."""
-    async with deployed(temporal_client, opencode, directory=workspace, root=root, run_worker=False) as deployment:
+    async with deployed(own_temporal, opencode, directory=workspace, root=root, run_worker=False) as deployment:
         yield deployment
 
 
@@ -135,7 +135,7 @@ async def test_killed_before_the_prompt_got_through(pair: Pair, unmanned: Deploy
     """It is lost with its sender: confirmed absent for the whole budget, it is sent once more."""
     pair.gate.hold_requests(PROMPT)
     async with pair.first(unmanned) as first:
-        started = await unmanned.start("hello", limits=short(accept_budget=6))
+        started = await unmanned.start("hello", limits=short(accept_budget=3))
         held = await pair.gate.next_held()
         async with pair.second(unmanned):
             await first.kill()
@@ -143,7 +143,7 @@ async def test_killed_before_the_prompt_got_through(pair: Pair, unmanned: Deploy
             held.drop()
             pair.gate.let_pass()
             result = await unmanned.settled(started)
-            measured("worker killed in submit, prompt lost: settled (budget 6 s)", monotonic() - killed)
+            measured("worker killed in submit, prompt lost: settled (budget 3 s)", monotonic() - killed)
     _assert_finished(result, started)
 
 

@@ -46,7 +46,7 @@ async def test_a_server_that_never_answers(
 ) -> None:
     async with (
         _answering(None) as url,
-        deployed(temporal_client, opencode, directory=workspace, root=root, url=url) as deployment,
+        deployed(temporal_client, opencode, directory=workspace, root=root, url=url, request_timeout=1) as deployment,
     ):
         # A stop does not wait for the call that hangs.
         hanging = await deployment.start("hello", limits=short(unreachable_timeout=60))
