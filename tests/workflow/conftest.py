@@ -36,22 +36,25 @@ async def skipping_server() -> AsyncIterator[WorkflowEnvironment]:
 async def empty_stage(skipping_server: WorkflowEnvironment) -> AsyncIterator[Stage]:
     """Clocks are real, and no worker is up."""
     with skipping_server.with_time_skipping_disabled():
-        yield Stage(skipping_server.client)
+        stage = Stage(skipping_server.client)
+        yield stage
+        await stage.assert_replays()
 
 
 @pytest.fixture
 async def stage(empty_stage: Stage) -> AsyncIterator[Stage]:
-    """Clocks are real. The worker remembers no workflow: each step is a replay, so nothing may depend on a cache."""
-    async with empty_stage.worker_up(cached_workflows=0):
+    """Clocks are real, a worker is up."""
+    async with empty_stage.worker_up():
         yield empty_stage
 
 
 @pytest.fixture
 async def skipping_stage(skipping_server: WorkflowEnvironment) -> AsyncIterator[Stage]:
-    """Hours pass in no time."""
+    """Hours pass in no time, a worker is up."""
     stage = Stage(skipping_server.client)
     async with stage.worker_up():
         yield stage
+    await stage.assert_replays()
 
 
 @pytest.fixture

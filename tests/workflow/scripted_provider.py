@@ -76,7 +76,8 @@ class ScriptedProvider:
     """The activities, under their real names."""
 
     def __init__(self, task_queue: str) -> None:
-        """Everything goes well until the script says otherwise."""
+        """Everything goes well until the script says otherwise. `local_calls`: as a worker of both queues admits."""
+        self.local_calls = True
         self.calls: list[Called] = []
         self.cancelled: list[Verb] = []
         self._task_queue = task_queue
@@ -114,7 +115,9 @@ class ScriptedProvider:
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:
         limits = request.limits or TurnLimits()
-        usual = Admission(task_queue=self._task_queue, directory=request.directory, limits=limits)
+        usual = Admission(
+            task_queue=self._task_queue, local_calls=self.local_calls, directory=request.directory, limits=limits
+        )
         admission: Admission = await self._perform("admit", request, usual)
         return admission
 
@@ -161,7 +164,8 @@ class ScriptedProvider:
     async def _hold(self, verb: Verb, held: Held) -> Record | None:
         try:
             while not held.released.is_set():
-                activity.heartbeat()
+                if not activity.info().is_local:
+                    activity.heartbeat()
                 await asyncio.sleep(BEAT)
         except asyncio.CancelledError:
             self.cancelled.append(verb)

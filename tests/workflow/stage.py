@@ -12,7 +12,7 @@ from typing import Any, Final
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import worker as composition
@@ -70,19 +70,24 @@ class Stage:
         self.provider = ScriptedProvider(self.queue)
 
     @asynccontextmanager
-    async def worker_up(self, *, cached_workflows: int = 100) -> AsyncIterator[None]:
-        """A worker while the body runs. Without a cache each step replays the whole history, as after a takeover."""
+    async def worker_up(self) -> AsyncIterator[None]:
+        """A worker while the body runs; another one later takes over by replaying."""
         async with Worker(
             self.client,
             task_queue=self.queue,
             workflows=WORKFLOWS,
             activities=self.provider.activities,
             workflow_runner=sandbox(),
-            max_cached_workflows=cached_workflows,
             max_heartbeat_throttle_interval=composition.HEARTBEAT_THROTTLE,
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         ):
             yield
+
+    async def assert_replays(self) -> None:
+        """Whatever the test did, a worker that takes over now must come to the same commands."""
+        replayer = Replayer(workflows=WORKFLOWS, workflow_runner=sandbox(), data_converter=self.client.data_converter)
+        histories = self.client.list_workflows(f"TaskQueue = '{self.queue}'").map_histories()
+        await replayer.replay_workflows(histories)
 
     # A turn alone.
 

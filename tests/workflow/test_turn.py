@@ -188,5 +188,5 @@ async def test_a_provider_that_comes_back_in_time_costs_nothing_but_time(
     skipping_stage: Stage, silent_looks: int
 ) -> None:
     skipping_stage.provider.says("look", *[SILENT] * silent_looks, answered())
-    assert await outcome_of(await skipping_stage.turn()).reason is Reason.FINISHED
+    assert (await outcome_of(await skipping_stage.turn())).reason is Reason.FINISHED
     assert skipping_stage.provider.count("submit") == 1
