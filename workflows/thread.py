@@ -124,13 +124,13 @@ class ThreadWorkflow:
 
     @workflow.signal(description="The twin of `start_turn` for when no worker is up: kept, and done when one is.")
     async def request_turn(self, start: StartTurn) -> None:
-        """Like `start_turn`; what is refused shows as the thread's last error."""
+        """Like `start_turn`; what is refused shows among the thread's refusals and as its last error."""
         try:
             if (error := self._mismatch(start)) is not None:
                 raise to_application_error(error)
             await self._accept(start)
         except ApplicationError as error:
-            self._state = self._state.model_copy(update={"last_error": bounded(error.message)})
+            self._state = threads.refused(self._state, start, error.message)
 
     @workflow.update(description="Stop the running turn; answers when that is confirmed or declared unconfirmed.")
     async def interrupt(self, command: Interrupt) -> InterruptResult:
@@ -173,6 +173,7 @@ class ThreadWorkflow:
             queued=tuple(threads.record(queued) for queued in self._state.queue),
             recent=self._state.recent,
             last_error=self._state.last_error,
+            refusals=self._state.refusals,
         )
 
     # Starting.

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import worker as composition
 from tests.e2e.waiting import DEADLINE, until
 from tests.workflow.scripted_provider import ScriptedProvider
+from turnkeeper import search_attributes
 from turnkeeper.client import StartedTurn, Turnkeeper
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
@@ -150,7 +151,13 @@ class Stage:
         """A thread that nobody gave a prompt yet, and that continues as new after so few events."""
         thread_id = new_thread()
         thread = self.thread_input(thread_id, continue_after_events=continue_after_events)
-        await self.client.start_workflow("Thread", thread, id=thread_workflow_id(thread_id), task_queue=self.queue)
+        await self.client.start_workflow(
+            "Thread",
+            thread,
+            id=thread_workflow_id(thread_id),
+            task_queue=self.queue,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(search_attributes.ENDPOINT, ENDPOINT)]),
+        )
         return thread_id
 
     def thread_of(self, thread_id: str) -> WorkflowHandle[Any, ThreadSnapshot]:
