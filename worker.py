@@ -35,7 +35,7 @@ from turnkeeper.connection import connect
 from turnkeeper.errors import ConfigurationError, TurnkeeperError
 from turnkeeper.messages import EndpointInput, endpoint_workflow_id
 from turnkeeper.search_attributes import ENDPOINT, register_search_attributes
-from turnkeeper.settings import Settings, load_settings
+from turnkeeper.settings import WORKER_READY, Settings, load_settings
 from workflows.endpoint import EndpointWorkflow
 from workflows.thread import ThreadWorkflow
 from workflows.turn import TurnWorkflow
@@ -45,9 +45,6 @@ HEARTBEAT_THROTTLE: Final = timedelta(seconds=1)
 
 PASSTHROUGH: Final = ("turnkeeper", "workflows", "pydantic", "pydantic_core", "annotated_types")
 """Imported once, not again for every workflow: models cost 28 ms of CPU a start (measured). All are pure there."""
-
-READY_LINE: Final = "turnkeeper worker is ready"
-"""Logged once polling: supervisors and tests wait for it."""
 
 log = logging.getLogger("turnkeeper.worker")
 
@@ -163,7 +160,7 @@ async def run() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with running_worker(client, settings):
-        log.info("%s: endpoints %s", READY_LINE, ", ".join(sorted(settings.endpoints)))
+        log.info("%s: endpoints %s", WORKER_READY, ", ".join(sorted(settings.endpoints)))
         await stop.wait()
         log.info("shutting down")
 

@@ -6,10 +6,12 @@ import asyncio
 import os
 from pathlib import Path
 
+from pydantic import ValidationError
 from temporalio import activity
 
 from activities.endpoints import Endpoints, as_application_errors
 from turnkeeper.errors import RefusedError
+from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import Admission, AdmitRequest
 from turnkeeper.settings import EndpointSettings
 
@@ -26,6 +28,7 @@ class AdmissionActivities:
         """The admission, or a refusal that says what to change. A provider that is away refuses nothing."""
         with as_application_errors():
             settings = self._endpoints.settings(request.endpoint)
+            limits = admitted_limits(request.limits, settings)
             directory = await asyncio.to_thread(admitted_directory, request.directory, settings)
             await self._endpoints.driver(request.endpoint).check_start(
                 request.model_copy(update={"directory": directory})
@@ -34,8 +37,22 @@ class AdmissionActivities:
             task_queue=settings.task_queue,
             local_calls=settings.task_queue == activity.info().task_queue,
             directory=directory,
-            limits=request.limits or settings.limits,
+            limits=limits,
         )
+
+
+def admitted_limits(wanted: TurnLimits | None, settings: EndpointSettings) -> TurnLimits:
+    """The endpoint's limits with those that the start sets.
+
+    Raises:
+        RefusedError: together they contradict each other.
+
+    """
+    try:
+        return settings.limits.overridden_by(wanted)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise RefusedError(f"The limits do not fit the endpoint's: {problem['msg']}.", code="bad_limits") from None
 
 
 def admitted_directory(directory: str, settings: EndpointSettings) -> str:

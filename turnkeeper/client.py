@@ -67,6 +67,9 @@ QUEUE_POLL: Final = 0.5
 """Seconds between looks at a thread while a turn waits in its queue."""
 
 
+THREADS_QUERY: Final = "WorkflowType = 'Thread' AND ExecutionStatus != 'Completed'"
+"""A thread that is completed was refused at its first start: nothing of it ever ran."""
+
 T = TypeVar("T")
 
 
@@ -147,6 +150,7 @@ class Turnkeeper:
                 async with asyncio.timeout(accept_timeout):
                     result = await self._update_start(thread_id, thread, start)
             except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+                _unless_cancelled()
                 async with asyncio.timeout(accept_timeout):
                     await self._signal_start(thread_id, thread, start)
                 return StartedTurn(thread_id, key, None)
@@ -213,6 +217,9 @@ class Turnkeeper:
             turn = next((turn for turn in known if turn.idempotency_key == started.idempotency_key), None)
             if turn is not None and turn.run_id is not None:
                 return turn.run_id
+            for refusal in thread.refusals:
+                if refusal.idempotency_key == started.idempotency_key:
+                    raise RefusedError(refusal.message)
             if turn is None and started.result is not None:
                 raise RefusedError(f"Thread {started.thread_id!r} no longer knows the turn.", code="unknown_turn")
             await asyncio.sleep(QUEUE_POLL)
@@ -255,6 +262,7 @@ class Turnkeeper:
                     )
                     return result
             except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+                _unless_cancelled()
                 async with asyncio.timeout(within):
                     await handle.signal("request_interrupt", command)
         raise ServiceUnavailableError(
@@ -264,7 +272,7 @@ class Turnkeeper:
     async def threads(self, limit: int = 50) -> AsyncIterator[ThreadSummary]:
         """The latest threads, newest first."""
         with _explaining("threads"):
-            async for execution in self.temporal.list_workflows("WorkflowType = 'Thread'", limit=limit):
+            async for execution in self.temporal.list_workflows(THREADS_QUERY, limit=limit):
                 yield ThreadSummary(
                     thread_id=execution.id.removeprefix(thread_workflow_id("")),
                     endpoint=execution.typed_search_attributes.get(ENDPOINT) or "",
@@ -277,6 +285,13 @@ def _attributes(thread: ThreadInput) -> TypedSearchAttributes:
     return TypedSearchAttributes(
         [SearchAttributePair(THREAD, thread.thread_id), SearchAttributePair(ENDPOINT, thread.endpoint)]
     )
+
+
+def _unless_cancelled() -> None:
+    """The SDK turns a cancelled update into an error of its own: a caller who gave up must not get the signal twin."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 @contextmanager

@@ -22,7 +22,7 @@ PROGRESS_LAST: Final = 60.0
 MAX_BATCH: Final = 100
 """Events of one signal. Temporal buffers at most 100 per workflow task; a payload stays far below its limit."""
 
-_QUIET: Final = frozenset({EventKind.PROGRESS, EventKind.BUSY})
+_QUIET: Final = frozenset({EventKind.PROGRESS, EventKind.TOOL, EventKind.BUSY})
 
 
 @dataclass
@@ -43,9 +43,9 @@ class Mailbox:
         elif self._progress is None:
             self._progress, self._progress_due = event, now + self._interval
         else:
-            update = {"count": self._progress.count + event.count, "id": event.id, "at": event.at}
-            if event.detail:
-                update["detail"] = event.detail
+            update: dict[str, object] = {"count": self._progress.count + event.count, "id": event.id, "at": event.at}
+            if event.kind is EventKind.TOOL:
+                update["kind"] = event.kind  # the whole of it is then worth a look
             self._progress = self._progress.model_copy(update=update)
 
     @property

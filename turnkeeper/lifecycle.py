@@ -183,6 +183,8 @@ def _event(turn: Turn, event: ProviderEvent, now: datetime) -> Turn:
     match event.kind:
         case EventKind.PROGRESS:
             return replace(turn, progress_at=now)
+        case EventKind.TOOL:
+            return replace(turn, progress_at=now, wake=Wake.EVENT)
         case EventKind.BUSY:
             return turn
         case EventKind.SESSION_ERROR | EventKind.IDLE | EventKind.RETRYING | EventKind.SESSION_DELETED if event.child:

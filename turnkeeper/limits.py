@@ -7,9 +7,16 @@ settings. Figures on OpenCode's behaviour were measured on 1.18.33; docs/setting
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 MAX_PROMPT_CHARACTERS: Final = 256 * 1024
 """Characters of one prompt. A payload may hold 2 MB, a character up to 4 bytes of it, twice with the queue's copy."""
@@ -102,6 +109,16 @@ class TurnLimits(BaseModel):
         default=64 * 1024,
         description="Characters of the final text kept in the outcome; the rest stays in the provider.",
     )
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_set(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A caller's `TurnLimits(deadline=…)` says nothing about the others. Admitted limits have all of them set."""
+        return {name: value for name, value in whole(self).items() if name in self.model_fields_set}
+
+    def overridden_by(self, other: TurnLimits | None) -> TurnLimits:
+        """All limits, explicitly: those set in `other`, else ours. Raises `ValidationError` when they contradict."""
+        names = other.model_fields_set if other is not None else set()
+        return TurnLimits(**{name: getattr(other if name in names else self, name) for name in TurnLimits.model_fields})
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

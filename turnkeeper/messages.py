@@ -162,7 +162,7 @@ class StartTurn(Command):
     model: ModelName | None = None
     agent: AgentName | None = None
     on_busy: OnBusy = OnBusy.QUEUE
-    limits: TurnLimits | None = Field(default=None, description="None: the endpoint's own")
+    limits: TurnLimits | None = Field(default=None, description="those set override the endpoint's own")
     endpoint: EndpointName | None = Field(default=None, description="refused if the thread belongs to another one")
     directory: str | None = Field(default=None, description="refused if the thread works in another one")
 
@@ -202,6 +202,13 @@ class QueuedTurn(Record):
     accepted_at: datetime
 
 
+class Refusal(Record):
+    """A start that was kept while no worker was up and could then not be taken."""
+
+    idempotency_key: str
+    message: str
+
+
 class ThreadState(Record):
     """Everything a thread knows; one value, so that continue-as-new is one argument."""
 
@@ -214,6 +221,7 @@ class ThreadState(Record):
     queue: tuple[QueuedTurn, ...] = ()
     recent: tuple[TurnRecord, ...] = ()
     last_error: str | None = None
+    refusals: tuple[Refusal, ...] = Field(default=(), description="of kept starts, newest last, bounded")
     turns_accepted: int = 0
     idempotency: tuple[tuple[str, str], ...] = Field(default=(), description="(key, turn id), newest last, bounded")
 
@@ -242,6 +250,7 @@ class ThreadSnapshot(Record):
     queued: tuple[TurnRecord, ...] = ()
     recent: tuple[TurnRecord, ...] = ()
     last_error: str | None = None
+    refusals: tuple[Refusal, ...] = ()
 
 
 class EndpointInput(Record):

@@ -25,6 +25,9 @@ CONFIG_VARIABLE: Final = "TURNKEEPER_CONFIG"
 ENDPOINT_PREFIX: Final = "TURNKEEPER_ENDPOINT_"
 WORKER_PREFIX: Final = "TURNKEEPER_WORKER_"
 
+WORKER_READY: Final = "turnkeeper worker is ready"
+"""What a worker logs once it polls: supervisors wait for it."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

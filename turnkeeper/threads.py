@@ -13,7 +13,7 @@ from typing import Final
 
 from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS, TurnLimits
-from turnkeeper.messages import Outcome, QueuedTurn, StartTurn, StartTurnResult, ThreadState, TurnRecord
+from turnkeeper.messages import Outcome, QueuedTurn, Refusal, StartTurn, StartTurnResult, ThreadState, TurnRecord
 from turnkeeper.readings import SETTLEMENTS
 from turnkeeper.turn import IllegalTransitionError
 from turnkeeper.vocabulary import OnBusy, SessionStatus, TurnState
@@ -125,6 +125,13 @@ def settled(state: ThreadState, outcome: Outcome, session_id: str | None) -> Thr
             }
         )
     )
+
+
+def refused(state: ThreadState, start: StartTurn, message: str) -> ThreadState:
+    """A kept start could not be taken, and nobody waits for the answer: remember it for who asks later."""
+    note = Refusal(idempotency_key=start.idempotency_key, message=bounded(message))
+    refusals = (*state.refusals, note)[-MAX_RECENT_TURNS:]
+    return state.model_copy(update={"last_error": note.message, "refusals": refusals})
 
 
 def describe(state: ThreadState, turn_id: str) -> TurnRecord | None:

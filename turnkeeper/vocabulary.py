@@ -101,7 +101,8 @@ class Standing(StrEnum):
 class EventKind(StrEnum):
     """The canonical provider events. Anything else that a provider says is counted and skipped."""
 
-    PROGRESS = "progress"  # tokens, tool output: the only kind that moves the inactivity clock without a look
+    PROGRESS = "progress"  # tokens: moves the inactivity clock without a look
+    TOOL = "tool"  # a tool call began, said something or ended: progress that is worth a look, now and then
     BUSY = "busy"
     IDLE = "idle"
     RETRYING = "retrying"  # the provider waits before it calls its model again

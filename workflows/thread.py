@@ -130,6 +130,7 @@ class ThreadWorkflow:
                 raise to_application_error(error)
             await self._accept(start)
         except ApplicationError as error:
+            self._refused = True
             self._state = threads.refused(self._state, start, error.message)
 
     @workflow.update(description="Stop the running turn; answers when that is confirmed or declared unconfirmed.")

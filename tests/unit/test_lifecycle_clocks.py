@@ -232,3 +232,9 @@ def test_a_settled_turn_absorbs_everything_and_asks_for_nothing() -> None:
 def test_a_fact_that_cannot_be_true_is_a_fault_of_ours(story: Story, fact: Fact) -> None:
     with pytest.raises(IllegalTransitionError):
         learn(story.turn, fact, story.now)
+
+
+def test_a_tool_is_progress_and_worth_a_look() -> None:
+    story = accepted().after(5).looks(RUNNING).after(4).hears(EventKind.TOOL)
+    assert story.decision == Look(Wake.EVENT)
+    assert story.turn.progress_at == story.now

@@ -13,8 +13,8 @@ from tests.unit.recordings import frames
 from turnkeeper.errors import (
     DeliveryUnknownError,
     ProviderContractError,
+    ProviderCredentialsError,
     ProviderError,
-    ProviderRefusedError,
     ProviderUnreachableError,
 )
 from turnkeeper.opencode.connection import EVENT_STREAM_TYPE
@@ -133,7 +133,7 @@ async def test_a_malformed_frame_is_counted_and_the_stream_goes_on() -> None:
         (web_page(), ProviderContractError),
         (httpx.Response(204), ProviderContractError),
         (not_found(), ProviderContractError),
-        (httpx.Response(401), ProviderRefusedError),
+        (httpx.Response(401), ProviderCredentialsError),
         (httpx.Response(503), DeliveryUnknownError),
         (httpx.ConnectError("refused"), ProviderUnreachableError),
         (httpx.ConnectTimeout("slow"), ProviderUnreachableError),

@@ -28,6 +28,7 @@ KINDS = {
     "error_http500_then_ok": {EventKind.PROGRESS, EventKind.BUSY, EventKind.IDLE, EventKind.RETRYING},
     "permission_once": {
         EventKind.PROGRESS,
+        EventKind.TOOL,
         EventKind.BUSY,
         EventKind.IDLE,
         EventKind.REQUEST_OPENED,
@@ -35,6 +36,7 @@ KINDS = {
     },
     "question_rejected": {
         EventKind.PROGRESS,
+        EventKind.TOOL,
         EventKind.BUSY,
         EventKind.IDLE,
         EventKind.REQUEST_OPENED,

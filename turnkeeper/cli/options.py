@@ -37,7 +37,7 @@ Deadline = Annotated[
         "--deadline",
         parser=_span,
         metavar="TIME",
-        help="The hard end of the turn: 90s, 15m, 2h, 1d. The other limits are then the defaults, not the endpoint's.",
+        help="The hard end of the turn: 90s, 15m, 2h, 1d.",
     ),
 ]
 Scripted = Annotated[

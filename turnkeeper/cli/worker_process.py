@@ -13,10 +13,9 @@ from turnkeeper.cli.service import EMBEDDED_ENDPOINT, embedded_environment
 from turnkeeper.dev.stack import WorkerHook
 from turnkeeper.dev.stack_state import StackState
 from turnkeeper.errors import ConfigurationError, RefusedError
-from turnkeeper.settings import CONFIG_VARIABLE, ENDPOINT_PREFIX
+from turnkeeper.settings import CONFIG_VARIABLE, ENDPOINT_PREFIX, WORKER_READY
 
-READY: Final = b"turnkeeper worker is ready"
-"""What `worker.py` logs once it polls."""
+READY: Final = WORKER_READY.encode()
 
 _TEMPORAL_PREFIX: Final = "TEMPORAL_"
 

@@ -131,9 +131,14 @@ class OpenCodeServer:
         port: int = 0,
         password: str | None = None,
     ) -> Self:
-        """A server with the person's own home, configuration and login."""
+        """A server with the person's own home, configuration and login, and a database of its own beside `directory`.
+
+        Two servers on one database have no lock between them: both would run one session at the same time (measured
+        on 1.18.33), and the person's own OpenCode may well be open.
+        """
+        environment = {**os.environ, "OPENCODE_DB": str(directory.resolve().parent / "opencode.db")}
         return cls(
-            log=log, environment=os.environ, directory=directory, program=program, port=port, password=password,
+            log=log, environment=environment, directory=directory, program=program, port=port, password=password,
             boot_marker=False,
         )  # fmt: skip
 
@@ -229,5 +234,6 @@ def scripted_config(
         "model": SCRIPTED_MODEL,
         "small_model": SCRIPTED_MODEL,
         "provider": {"scripted": provider},
+        "enabled_providers": ["scripted"],
         "permission": dict(permissions),
     }

@@ -39,6 +39,9 @@ _HEAD: Final = re.compile(
     rb'|"id":"([^"\\]{1,100})","type":"([^"\\]{1,100})"(?:,"properties":\{"sessionID":"([^"\\]{1,200})")?)'
 )
 
+TOOL_PART: Final = b'"type":"tool"'
+"""Found without decoding: quotes inside a text are escaped, so it cannot be part of one."""
+
 _PROGRESS: Final = frozenset({"message.part.delta", "message.part.updated", "session.compacted"})
 _WITH_BODY: Final = frozenset(
     {
@@ -137,7 +140,8 @@ def _translate(frame: bytes, tally: Tally) -> Translated | None:
         return None
     name = kind.decode()
     if name in _PROGRESS and session is not None:
-        return _event(event_id.decode(), EventKind.PROGRESS, session.decode())
+        tool = name == "message.part.updated" and TOOL_PART in frame
+        return _event(event_id.decode(), EventKind.TOOL if tool else EventKind.PROGRESS, session.decode())
     if name in _WITH_BODY or name in _PROGRESS:
         return _translate_payload(_payload(frame), tally)
     _skip(name, tally)

@@ -10,7 +10,7 @@ from typing import Final
 from tests.e2e.turns.deployment import Deployment
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.dev.processes import SupervisedProcess
-from worker import READY_LINE
+from turnkeeper.settings import WORKER_READY
 
 PROGRAM: Final = Path(__file__).parents[3] / "worker.py"
 START_DEADLINE: Final = 60.0
@@ -47,4 +47,4 @@ def worker_process(
 
 
 def _says_ready(log: Path) -> bool:
-    return log.exists() and READY_LINE in log.read_text()
+    return log.exists() and WORKER_READY in log.read_text()

@@ -1,0 +1,74 @@
+"""Which events a turn is told, and when."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnkeeper.coalescing import MAX_BATCH, PROGRESS_FIRST, PROGRESS_LAST, Mailbox
+from turnkeeper.observations import ProviderEvent
+from turnkeeper.vocabulary import EventKind
+
+URGENT = [kind for kind in EventKind if kind not in {EventKind.PROGRESS, EventKind.TOOL, EventKind.BUSY}]
+
+
+def event(kind: EventKind, number: int = 0) -> ProviderEvent:
+    return ProviderEvent(id=f"evt_{number}", kind=kind)
+
+
+def test_a_decisive_event_is_told_at_once_and_takes_the_progress_along() -> None:
+    mailbox = Mailbox()
+    mailbox.put(event(EventKind.PROGRESS, 1), now=10.0)
+    assert mailbox.due() == 10.0 + PROGRESS_FIRST
+    mailbox.put(event(EventKind.IDLE, 2), now=10.1)
+    assert mailbox.due() == 0
+    assert [said.kind for said in mailbox.take()] == [EventKind.PROGRESS, EventKind.IDLE]
+    assert mailbox.due() is None
+
+
+def test_a_thousand_tokens_are_one_event() -> None:
+    mailbox = Mailbox()
+    for number in range(1000):
+        mailbox.put(event(EventKind.PROGRESS, number), now=number / 1000)
+    (said,) = mailbox.take()
+    assert (said.count, said.id) == (1000, "evt_999")
+
+
+def test_progress_with_a_tool_in_it_is_worth_a_look() -> None:
+    mailbox = Mailbox()
+    for number, kind in enumerate([EventKind.PROGRESS, EventKind.TOOL, EventKind.PROGRESS]):
+        mailbox.put(event(kind, number), now=0)
+    (said,) = mailbox.take()
+    assert (said.kind, said.count) == (EventKind.TOOL, 3)
+
+
+def test_a_long_turn_is_told_of_ever_more_rarely_and_the_next_one_afresh() -> None:
+    mailbox, now, pauses = Mailbox(), 0.0, []
+    for _ in range(8):
+        mailbox.put(event(EventKind.PROGRESS), now)
+        due = mailbox.due()
+        assert due is not None
+        pauses.append(due - now)
+        now = due
+        mailbox.take()
+    assert pauses[0] == PROGRESS_FIRST
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == PROGRESS_LAST
+    assert not mailbox.fresh
+    mailbox.put(event(EventKind.IDLE), now)
+    mailbox.take()
+    assert mailbox.fresh
+
+
+@given(st.lists(st.sampled_from(list(EventKind)), max_size=3 * MAX_BATCH))
+def test_no_decisive_event_is_lost_or_reordered_and_every_event_is_counted(kinds: list[EventKind]) -> None:
+    mailbox = Mailbox()
+    for number, kind in enumerate(kinds):
+        mailbox.put(event(kind, number), now=0)
+    told: list[ProviderEvent] = []
+    while mailbox.due() is not None:
+        batch = mailbox.take()
+        assert 0 < len(batch) <= MAX_BATCH
+        told.extend(batch)
+    assert [said.kind for said in told if said.kind in URGENT] == [kind for kind in kinds if kind in URGENT]
+    assert sum(said.count for said in told) == len(kinds)
