@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
@@ -12,6 +13,7 @@ from tests.workflow.scripted_provider import HANGS, Held, answered
 from tests.workflow.stage import DIRECTORY, ENDPOINT, Stage, new_thread
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.failures import to_application_error
+from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import ThreadSnapshot
 from turnkeeper.vocabulary import SessionStatus, TurnState
 from workflows import thread as thread_module
@@ -180,7 +182,7 @@ async def test_a_kept_prompt_can_be_repeated_with_its_key(empty_stage: Stage) ->
 async def test_a_running_turn_goes_on_with_the_worker_that_takes_over(empty_stage: Stage) -> None:
     stage, thread = empty_stage, new_thread()
     async with stage.worker_up():
-        started = await stage.start(thread)
+        started = await stage.start(thread, limits=TurnLimits(look_interval=timedelta(seconds=1)))
         await stage.provider.called("submit")
     async with stage.worker_up():
         result = await stage.keeper.wait(started)
