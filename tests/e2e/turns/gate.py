@@ -43,7 +43,8 @@ class Gate:
         self._open: dict[asyncio.Task[None], str] = {}
         self._waiting: asyncio.Queue[Held] = asyncio.Queue()
         self.port = 0
-        self.refusals = 0
+        self.seen: list[str] = []
+        """Request lines in the order of their arrival, refused ones included."""
 
     @property
     def url(self) -> str:
@@ -106,8 +107,8 @@ class Gate:
             writer.transport.abort()
 
     async def _serve(self, line: str, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.seen.append(line)
         if _matches(self._refused, line):
-            self.refusals += 1
             return
         for part, response in self._answered.items():
             if part in line:

@@ -6,8 +6,14 @@ import asyncio
 from pathlib import Path
 from time import monotonic
 
-from tests.e2e.turns.deployment import Deployment, assert_ended
+import pytest
+from temporalio.client import Client
+
+from tests.e2e.turns.deployment import Deployment, assert_ended, deployed
+from tests.e2e.turns.gate import Gate
 from tests.e2e.turns.prompts import DONE, bash, plan, short, slow_text
+from tests.e2e.waiting import until_true
+from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.messages import Outcome, TurnResult
 from turnkeeper.vocabulary import EvidenceKind, Reason, TurnState, Wake
 
@@ -68,6 +74,34 @@ async def test_a_stop_at_once_sends_nothing_or_stops_it(deployment: Deployment, 
     _assert_stopped(result.outcome, sent=bool(prompts))
     assert answer.outcome == result.outcome
     await _nothing_runs_afterwards(deployment, [(result, workspace)])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.5])
+async def test_aborts_that_came_before_the_prompt_are_repeated(
+    own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path, seconds: float
+) -> None:
+    """The prompt is still on its way while OpenCode answers `true` to aborts of nothing: they are lost for certain."""
+    async with (
+        Gate.before(opencode.port) as gate,
+        deployed(own_temporal, opencode, directory=workspace, root=root, url=gate.url) as deployment,
+    ):
+        gate.hold_requests("/prompt_async")
+        started = await deployment.start(plan(slow_text(30)))
+        held = await gate.next_held()
+        stopping = asyncio.create_task(deployment.keeper.interrupt(started.thread_id))
+        await until_true(lambda: _aborts(gate))
+        await asyncio.sleep(seconds)
+        lost = _aborts(gate)
+        held.deliver()
+        assert (await stopping).confirmed
+        assert _aborts(gate) > lost
+        result = await deployment.settled(started)
+        _assert_stopped(result.outcome, sent=True)
+        await _nothing_runs_afterwards(deployment, [(result, workspace)])
+
+
+def _aborts(gate: Gate) -> int:
+    return sum("/abort" in line for line in gate.seen)
 
 
 async def _stopped_after(deployment: Deployment, directory: Path, delay: float) -> TurnResult:
