@@ -128,7 +128,7 @@ class Turnkeeper:
             ServiceUnavailableError: Temporal does not answer. Repeat with the same key: it cannot run twice.
 
         """
-        key = idempotency_key or uuid.uuid4().hex
+        key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
         with _refusing_bad_input():
             start = StartTurn(
                 prompt=prompt,
@@ -313,6 +313,11 @@ def _explaining(what: str) -> Iterator[None]:
         raise ServiceUnavailableError(
             "No worker answered in time.", next_step="Start one with `turnkeeper dev`, or see `turnkeeper doctor`."
         ) from error
+    except RuntimeError as error:
+        if "client connect" not in str(error):
+            raise
+        # A client made with `lazy=True` connects at its first call, and says so in the SDK's own way.
+        raise ServiceUnavailableError("The Temporal server does not answer.", next_step="Try again.") from error
     except WorkflowQueryFailedError as error:
         raise ServiceUnavailableError("The workflow could not be asked.", next_step="Try again.") from error
     except (WorkflowUpdateFailedError, WorkflowFailureError) as error:

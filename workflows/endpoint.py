@@ -23,6 +23,9 @@ RELAY_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=5)
 )
 
+REFUSED_PAUSE: Final = timedelta(seconds=5)
+"""After a relay that no retry helps, as when no worker knows the endpoint any more: it may be configured again."""
+
 RUNS_PER_HISTORY: Final = 30
 """Relay runs before the workflow continues as new: a month, at a few dozen events a run."""
 
@@ -55,7 +58,7 @@ class EndpointWorkflow:
                 )
             except ActivityError as error:
                 workflow.logger.warning("relay ended", extra={"cause": type(error.cause).__name__})
-                await workflow.sleep(RELAY_RETRY.initial_interval, summary="before the next relay")
+                await workflow.sleep(REFUSED_PAUSE, summary="before the next relay")
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(endpoint.model_copy(update={"relay_status": self._relay}))
 
