@@ -46,6 +46,9 @@ HEARTBEAT_THROTTLE: Final = timedelta(seconds=1)
 PASSTHROUGH: Final = ("turnkeeper", "workflows", "pydantic", "pydantic_core", "annotated_types")
 """Imported once, not again for every workflow: models cost 28 ms of CPU a start (measured). All are pure there."""
 
+NEW_WORKFLOW_POLLS: Final = 0.5
+"""Share of the workflow pollers that ask for new workflows: every turn is one, and so is every thread."""
+
 log = logging.getLogger("turnkeeper.worker")
 
 
@@ -95,6 +98,8 @@ def _main_worker(client: Client, settings: Settings, endpoints: Endpoints) -> Wo
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=limits.max_cached_workflows,
         max_concurrent_workflow_tasks=limits.max_concurrent_workflow_tasks,
+        max_concurrent_workflow_task_polls=limits.workflow_pollers,
+        nonsticky_to_sticky_poll_ratio=NEW_WORKFLOW_POLLS,
         max_concurrent_activities=limits.max_concurrent_activities,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=limits.sticky_timeout),
