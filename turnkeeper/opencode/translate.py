@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from turnkeeper.observations import ProviderEvent
+from turnkeeper.opencode.assess import ABORT_ERROR
 from turnkeeper.opencode.marks import SessionFacts, facts_of_session
 from turnkeeper.opencode.wire import MessageError, Session
 from turnkeeper.opencode.wording import foreign
@@ -183,7 +184,12 @@ def _session_event(name: str, event_id: str, properties: dict[str, Any]) -> Tran
             session_id = properties.get("sessionID")
             if not isinstance(session_id, str):
                 return None
-            return _event(event_id, EventKind.SESSION_ERROR, session_id, _error_words(properties.get("error")))
+            error, words = _error_words(properties.get("error"))
+            if error == ABORT_ERROR:
+                # Said only of a run that has its assistant message, and idle follows at once (measured on 1.18.33). It
+                # never explains a prompt that was not run: the abort of an earlier turn may arrive late.
+                return None
+            return _event(event_id, EventKind.SESSION_ERROR, session_id, words)
         case _:
             session = _SESSION.validate_python(properties.get("info"))
             deleted = name == "session.deleted"
@@ -224,12 +230,13 @@ def _request_event(name: str, event_id: str, properties: dict[str, Any]) -> Tran
     return _event(event_id, EventKind.REQUEST_CLOSED, session_id, f"{name} {_text(properties, 'requestID')}")
 
 
-def _error_words(error: object) -> str:
+def _error_words(error: object) -> tuple[str, str]:
+    """The error's name, and what is told of it."""
     try:
         known = _ERROR.validate_python(error)
     except ValidationError:
-        return "an error of unknown shape"
-    return f"{known.name}: {known.data.message}"
+        return "", "an error of unknown shape"
+    return known.name, f"{known.name}: {known.data.message}"
 
 
 def _event(event_id: str, kind: EventKind, session_id: str, detail: str = "") -> Translated:
