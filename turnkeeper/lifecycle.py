@@ -295,8 +295,10 @@ def _stalled_at(turn: Turn) -> datetime | None:
 
 
 def _waiting_for(turn: Turn) -> str:
-    if turn.suspicion is not None:
+    if _halted(turn.suspicion):
         return "a second reading: nothing seems to run"
+    if turn.suspicion is not None:
+        return "the provider to begin"
     seen = turn.seen
     if turn.unreachable_since is not None:
         return "the provider to answer"
