@@ -1,7 +1,7 @@
 """Which events go to a turn, and when: decisive ones at once, progress rarely. Pure, with the clock passed in.
 
 A signal costs a turn about four history events, so progress (thousands of tokens) is folded into one event, sent
-after `PROGRESS_FIRST` and then ever more rarely. It only has to keep the stall clock (minutes) and a person's view
+after a while and then ever more rarely. It only has to keep the stall clock (minutes) and a person's view
 alive. A decisive event takes the waiting progress along.
 """
 
@@ -13,11 +13,14 @@ from typing import Final
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.vocabulary import EventKind
 
-PROGRESS_FIRST: Final = 2.0
-"""Seconds until a turn's first progress is told: long enough that a short turn never pays for it."""
+TOOLS_FIRST: Final = 2.0
+"""Seconds until a turn's first tool is told of: soon enough for a person who watches."""
+
+TOKENS_FIRST: Final = 10.0
+"""Seconds until tokens alone are told of: they say nothing but that it goes on, and the stall clock counts minutes."""
 
 PROGRESS_LAST: Final = 60.0
-"""Seconds between tellings of progress in a long turn: the interval doubles up to this."""
+"""Seconds between tellings in a long turn: the interval doubles up to this."""
 
 MAX_BATCH: Final = 100
 """Events of one signal. Temporal buffers at most 100 per workflow task; a payload stays far below its limit."""
@@ -31,7 +34,7 @@ class Mailbox:
 
     _urgent: list[ProviderEvent] = field(default_factory=list)
     _progress: ProviderEvent | None = None
-    _interval: float = PROGRESS_FIRST
+    _interval: float = TOOLS_FIRST
     _progress_due: float = 0.0
 
     def put(self, event: ProviderEvent, now: float) -> None:
@@ -39,19 +42,26 @@ class Mailbox:
         if event.kind not in _QUIET:
             self._urgent.append(event)
             if event.kind is EventKind.IDLE and not event.child:
-                self._interval = PROGRESS_FIRST  # the next turn of the session starts afresh
-        elif self._progress is None:
-            self._progress, self._progress_due = event, now + self._interval
+                self._interval = TOOLS_FIRST  # the next turn of the session starts afresh
         else:
-            update: dict[str, object] = {"count": self._progress.count + event.count, "id": event.id, "at": event.at}
-            if event.kind is EventKind.TOOL:
-                update["kind"] = event.kind  # the whole of it is then worth a look
-            self._progress = self._progress.model_copy(update=update)
+            self._fold(event, now)
+
+    def _fold(self, event: ProviderEvent, now: float) -> None:
+        tool = event.kind is EventKind.TOOL
+        due = now + (self._interval if tool else max(self._interval, TOKENS_FIRST))
+        if self._progress is None:
+            self._progress, self._progress_due = event, due
+            return
+        self._progress_due = min(self._progress_due, due)
+        update: dict[str, object] = {"count": self._progress.count + event.count, "id": event.id, "at": event.at}
+        if tool:
+            update["kind"] = event.kind  # the whole of it is then worth a look
+        self._progress = self._progress.model_copy(update=update)
 
     @property
     def fresh(self) -> bool:
         """Nothing waits and nothing is remembered: a new mailbox would do as well."""
-        return self.due() is None and self._interval == PROGRESS_FIRST
+        return self.due() is None and self._interval == TOOLS_FIRST
 
     def due(self) -> float | None:
         """When something is to be told: 0 for at once, None for never as things are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.coalescing import MAX_BATCH, PROGRESS_FIRST, PROGRESS_LAST, Mailbox
+from turnkeeper.coalescing import MAX_BATCH, PROGRESS_LAST, TOKENS_FIRST, TOOLS_FIRST, Mailbox
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.vocabulary import EventKind
 
@@ -19,11 +19,18 @@ def event(kind: EventKind, number: int = 0) -> ProviderEvent:
 def test_a_decisive_event_is_told_at_once_and_takes_the_progress_along() -> None:
     mailbox = Mailbox()
     mailbox.put(event(EventKind.PROGRESS, 1), now=10.0)
-    assert mailbox.due() == 10.0 + PROGRESS_FIRST
+    assert mailbox.due() == 10.0 + TOKENS_FIRST
     mailbox.put(event(EventKind.IDLE, 2), now=10.1)
     assert mailbox.due() == 0
     assert [said.kind for said in mailbox.take()] == [EventKind.PROGRESS, EventKind.IDLE]
     assert mailbox.due() is None
+
+
+def test_a_tool_does_not_wait_for_the_tokens_before_it() -> None:
+    mailbox = Mailbox()
+    mailbox.put(event(EventKind.PROGRESS, 1), now=10.0)
+    mailbox.put(event(EventKind.TOOL, 2), now=11.0)
+    assert mailbox.due() == 11.0 + TOOLS_FIRST
 
 
 def test_a_thousand_tokens_are_one_event() -> None:
@@ -45,13 +52,13 @@ def test_progress_with_a_tool_in_it_is_worth_a_look() -> None:
 def test_a_long_turn_is_told_of_ever_more_rarely_and_the_next_one_afresh() -> None:
     mailbox, now, pauses = Mailbox(), 0.0, []
     for _ in range(8):
-        mailbox.put(event(EventKind.PROGRESS), now)
+        mailbox.put(event(EventKind.TOOL), now)
         due = mailbox.due()
         assert due is not None
         pauses.append(due - now)
         now = due
         mailbox.take()
-    assert pauses[0] == PROGRESS_FIRST
+    assert pauses[0] == TOOLS_FIRST
     assert pauses == sorted(pauses)
     assert pauses[-1] == PROGRESS_LAST
     assert not mailbox.fresh
