@@ -161,13 +161,14 @@ class _Relay:
 
     def _put(self, route: Route, event: ProviderEvent) -> None:
         mailbox = self._mail.setdefault(route.thread_id, Mailbox())
+        due_before = mailbox.due()
         mailbox.put(event.model_copy(update={"child": True}) if route.child else event, time.monotonic())
         nudge = self._delivering.get(route.thread_id)
         if nudge is None:
             self._delivering[route.thread_id] = asyncio.Event()
             self._spawn(self._deliver(route.thread_id, mailbox))
-        elif mailbox.due() == 0:
-            nudge.set()
+        elif due_before is None or (mailbox.due() or 0.0) < due_before:
+            nudge.set()  # it waits for something later
 
     async def _deliver(self, thread_id: str, mailbox: Mailbox) -> None:
         """Tell a turn what waits for it, when it is due, until nothing waits. One at a time a turn: order is kept."""
