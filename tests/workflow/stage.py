@@ -12,6 +12,7 @@ from typing import Any, Final
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -60,13 +61,18 @@ def sandbox() -> SandboxedWorkflowRunner:
     )
 
 
+def replayer() -> Replayer:
+    """What a worker that takes over does, without doing it."""
+    return Replayer(workflows=WORKFLOWS, workflow_runner=sandbox(), data_converter=pydantic_data_converter)
+
+
 class Stage:
     """What a test acts on."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, queue: str | None = None) -> None:
         """Workers come up with `worker_up`."""
         self.client = client
-        self.queue = f"stage-{uuid.uuid4().hex[:8]}"
+        self.queue = queue or f"stage-{uuid.uuid4().hex[:8]}"
         self.keeper = Turnkeeper(client, task_queue=self.queue)
         self.provider = ScriptedProvider(self.queue)
 
@@ -86,9 +92,8 @@ class Stage:
 
     async def assert_replays(self) -> None:
         """Whatever the test did, a worker that takes over now must come to the same commands."""
-        replayer = Replayer(workflows=WORKFLOWS, workflow_runner=sandbox(), data_converter=self.client.data_converter)
         histories = self.client.list_workflows(f"TaskQueue = '{self.queue}'").map_histories()
-        await replayer.replay_workflows(histories)
+        await replayer().replay_workflows(histories)
 
     # A turn alone.
 
@@ -147,9 +152,9 @@ class Stage:
             start_signal_args=[start],
         )
 
-    async def small_thread(self, continue_after_events: int) -> str:
+    async def small_thread(self, continue_after_events: int, thread_id: str | None = None) -> str:
         """A thread that nobody gave a prompt yet, and that continues as new after so few events."""
-        thread_id = new_thread()
+        thread_id = thread_id or new_thread()
         thread = self.thread_input(thread_id, continue_after_events=continue_after_events)
         await self.client.start_workflow(
             "Thread",

@@ -49,9 +49,9 @@ async def test_prompts_given_while_busy_run_in_their_order_one_at_a_time(skippin
 
 async def test_all_turns_of_a_thread_share_its_provider_session(skipping_stage: Stage) -> None:
     thread = new_thread()
-    for number in (1, 2):
-        await skipping_stage.start(thread, f"prompt {number}")
-        settled = await skipping_stage.settled_thread(thread, turns=number)
+    await skipping_stage.start(thread, "one")
+    await skipping_stage.start(thread, "two")
+    settled = await skipping_stage.settled_thread(thread, turns=2)
     created, resumed = skipping_stage.provider.requests("open_session")
     assert created.session_id is None
     assert resumed.session_id == settled.session_id is not None

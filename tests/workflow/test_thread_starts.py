@@ -160,7 +160,7 @@ async def test_a_prompt_given_while_no_worker_is_up_is_kept_and_runs_when_one_is
     also_kept = await stage.start(thread, "two", accept_timeout=1)
     async with stage.worker_up():
         await stage.provider.called("submit")
-        assert await until(lambda: stage.keeper.thread(thread), lambda now: len(now.queued) == 1)
+        await until(lambda: stage.keeper.thread(thread), lambda now: len(now.queued) == 1)
         active = (await stage.keeper.thread(thread)).active
         assert active is not None
         assert (active.idempotency_key, active.state) == (kept.idempotency_key, TurnState.RUNNING)
@@ -175,7 +175,7 @@ async def test_a_kept_prompt_can_be_repeated_with_its_key(empty_stage: Stage) ->
         again = await stage.start(thread, idempotency_key=kept.idempotency_key)
         assert again.result is not None
         assert again.result.turn_id == "t1"
-        assert await until(lambda: stage.keeper.thread(thread), lambda now: not now.queued)
+        await until(lambda: stage.keeper.thread(thread), lambda now: not now.queued)
     assert stage.provider.count("submit") <= 1
 
 

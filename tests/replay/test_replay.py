@@ -1,0 +1,148 @@
+"""Recorded runs are replayed by today's workflows: a change that would break turns in flight fails here first."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from pydantic import JsonValue
+from temporalio import workflow
+from temporalio.client import WorkflowHistory
+
+from tests.replay.record import HISTORIES, IDENTITY
+from tests.replay.scenes import NAMES
+from tests.workflow.stage import replayer
+from workflows import calls
+from workflows.thread import ThreadWorkflow
+from workflows.turn import TurnWorkflow
+
+BROKEN = """The workflows no longer come to the commands of a recorded run: {failure}
+
+Turns that run while this is deployed would be stuck. If the change is meant: keep the old order behind
+`workflow.patched` or deploy with pinned workers, then record again with `python -m tests.replay.record`."""
+
+MACHINE = re.compile(
+    r"https?://|localhost|(?:\d{1,3}\.){3}\d{1,3}"
+    r"|/(?:home|root|tmp|work|Users|var|usr|opt|private)/|\d+@\w|Bearer |Basic "
+)
+"""Addresses, paths, process identities and credentials."""
+
+
+def history(name: str) -> WorkflowHistory:
+    return WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_recorded_run_replays(name: str) -> None:
+    replayed = await replayer().replay_workflow(history(name), raise_on_replay_failure=False)
+    assert replayed.replay_failure is None, BROKEN.format(failure=replayed.replay_failure)
+
+
+def test_every_recording_is_replayed() -> None:
+    assert sorted(path.stem for path in HISTORIES.glob("*.json")) == sorted(NAMES)
+
+
+# The guard can fail.
+
+
+def opens_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An activity more."""
+    open_once = TurnWorkflow._open_session  # noqa: SLF001 - a mutation of the inside
+
+    async def open_session(self: TurnWorkflow, *, resume: bool, again: bool) -> None:
+        await workflow.execute_activity("admit", "x", start_to_close_timeout=timedelta(seconds=1))
+        await open_once(self, resume=resume, again=again)
+
+    monkeypatch.setattr(TurnWorkflow, "_open_session", open_session)
+
+
+def submits_by_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An activity renamed."""
+    monkeypatch.setattr(calls, "SUBMIT", calls.Call("send", calls.SUBMIT.result_type, calls.SUBMIT.limit))
+
+
+def calls_nothing_locally(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local calls made remote ones."""
+    monkeypatch.setattr(TurnWorkflow, "_start_quick", TurnWorkflow._start)  # noqa: SLF001 - as above
+
+
+def forgets_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command less."""
+    monkeypatch.setattr(TurnWorkflow, "_show", lambda _: None)
+
+
+def pauses_before_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer more, in the thread."""
+    start_at_once = ThreadWorkflow._start_child  # noqa: SLF001 - as above
+
+    async def start_child(self: ThreadWorkflow, queued: object) -> object:
+        await workflow.sleep(1)
+        return await start_at_once(self, queued)  # type: ignore[arg-type]  # whatever it takes
+
+    monkeypatch.setattr(ThreadWorkflow, "_start_child", start_child)
+
+
+@pytest.mark.parametrize(
+    ("mutate", "name"),
+    [
+        (opens_twice, "turn_normal"),
+        (submits_by_another_name, "turn_lost"),
+        (calls_nothing_locally, "turn_normal"),
+        (forgets_its_state, "turn_interrupted"),
+        (pauses_before_each_turn, "thread_continued_after"),
+    ],
+)
+async def test_a_changed_workflow_does_not_replay(monkeypatch: pytest.MonkeyPatch, mutate: object, name: str) -> None:
+    assert callable(mutate)
+    mutate(monkeypatch)
+    replayed = await replayer().replay_workflow(history(name), raise_on_replay_failure=False)
+    assert isinstance(replayed.replay_failure, workflow.NondeterminismError)
+
+
+# What a recording may hold.
+
+
+def texts(value: JsonValue) -> Iterator[str]:
+    """Every text of a history, payloads decoded."""
+    match value:
+        case dict():
+            for key, inner in value.items():
+                yield from payload(inner) if key == "data" and isinstance(inner, str) else texts(inner)
+        case list():
+            for inner in value:
+                yield from texts(inner)
+        case str():
+            yield value
+
+
+def payload(data: str) -> Iterator[str]:
+    try:
+        yield base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        yield data
+
+
+def identities(value: JsonValue) -> Iterator[JsonValue]:
+    match value:
+        case dict():
+            for key, inner in value.items():
+                yield from [inner] if key == "identity" else identities(inner)
+        case list():
+            for inner in value:
+                yield from identities(inner)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recording_says_nothing_of_the_machine(name: str) -> None:
+    path = HISTORIES / f"{name}.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    said = list(texts(document))
+    leaks = [text for text in said if MACHINE.search(text)]
+    assert not leaks
+    assert set(identities(document)) <= {IDENTITY}
+    assert path.stat().st_size < 200_000
