@@ -51,6 +51,9 @@ QUICK: Final = TurnLimits(
 )
 """For tests on a real clock: time cannot be skipped while a call is under way."""
 
+HASTY: Final = QUICK.model_copy(update={"interrupt_grace": timedelta(seconds=1), "stop_quiet": timedelta(seconds=0.4)})
+"""For stops that nobody confirms."""
+
 TurnHandle = WorkflowHandle[Any, TurnResult]
 
 

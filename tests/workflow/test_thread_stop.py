@@ -8,10 +8,11 @@ import pytest
 
 from tests.e2e.waiting import until
 from tests.workflow.scripted_provider import ABORTED, HANGS, RUNNING, SILENT, ScriptedProvider, answered
-from tests.workflow.stage import QUICK, Stage, new_thread
+from tests.workflow.stage import HASTY, QUICK, Stage, elapsed, new_thread, tell
 from turnkeeper.errors import RefusedError
 from turnkeeper.messages import Interrupt, InterruptResult, ThreadSnapshot
-from turnkeeper.vocabulary import Reason, SessionStatus, TurnState
+from turnkeeper.vocabulary import EventKind, Reason, SessionStatus, TurnState
+from workflows import calls
 
 
 def runs_until_abort(provider: ScriptedProvider) -> None:
@@ -40,7 +41,7 @@ async def test_a_running_turn_is_stopped_and_the_thread_is_ready_for_the_next_pr
 async def test_a_silent_provider_leaves_the_stop_unconfirmed_within_the_grace(stage: Stage) -> None:
     stage.provider.says("look", SILENT)
     thread = new_thread()
-    await stage.start(thread, limits=QUICK)
+    await stage.start(thread, limits=HASTY)
     await stage.provider.called("submit")
     result = await stage.keeper.interrupt(thread)
     assert not result.confirmed
@@ -48,6 +49,7 @@ async def test_a_silent_provider_leaves_the_stop_unconfirmed_within_the_grace(st
 
 
 async def test_a_turn_that_is_only_starting_is_stopped_before_anything_is_sent(stage: Stage) -> None:
+    stage.provider.local_calls = False
     stage.provider.says("open_session", HANGS)
     thread = new_thread()
     await stage.start(thread, limits=QUICK)
@@ -56,13 +58,29 @@ async def test_a_turn_that_is_only_starting_is_stopped_before_anything_is_sent(s
     assert stage.provider.count("submit") == 0
 
 
+async def test_a_stop_during_a_quick_call_that_hangs_waits_for_its_limit_at_most(stage: Stage) -> None:
+    """Quick calls run inside the workflow task, where no stop is heard."""
+    stage.provider.says("look", HANGS, ABORTED)
+    thread = new_thread()
+    await stage.start(thread, limits=QUICK)
+    await stage.provider.called("submit")
+    await tell(stage.turn_of(thread), EventKind.IDLE)
+    await stage.provider.called("look")
+    result = await stage.keeper.interrupt(thread)
+    assert result.confirmed
+    assert result.outcome is not None
+    limit = calls.LOOK.local_limit
+    assert limit is not None
+    assert elapsed(result.outcome) < (limit + QUICK.interrupt_grace).total_seconds()
+
+
 async def test_nothing_running_is_a_success_that_says_so(stage: Stage) -> None:
     thread = await stage.small_thread(2000)
     assert await stage.keeper.interrupt(thread) == InterruptResult(turn_id=None, was_running=False)
 
 
 async def test_another_turn_than_the_running_one_is_refused_by_name(stage: Stage) -> None:
-    stage.provider.says("look", RUNNING)
+    runs_until_abort(stage.provider)
     thread = new_thread()
     await stage.start(thread, limits=QUICK)
     with pytest.raises(RefusedError, match="t1") as refused:

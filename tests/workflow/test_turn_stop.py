@@ -20,12 +20,14 @@ from tests.workflow.scripted_provider import (
     ScriptedProvider,
     stands,
 )
-from tests.workflow.stage import QUICK, Stage, TurnHandle, elapsed, outcome_of, snapshot, tell
+from tests.workflow.stage import HASTY, QUICK, Stage, TurnHandle, elapsed, outcome_of, snapshot, tell
+from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import Interrupt, InterruptResult, Outcome
 from turnkeeper.observations import Accepted, NotSent, Observation
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState
 
 GRACE = QUICK.interrupt_grace.total_seconds()
+SHORT_GRACE = HASTY.interrupt_grace.total_seconds()
 
 
 async def stop(turn: TurnHandle) -> InterruptResult:
@@ -35,9 +37,9 @@ async def stop(turn: TurnHandle) -> InterruptResult:
     return answer
 
 
-async def waiting_turn(stage: Stage) -> TurnHandle:
+async def waiting_turn(stage: Stage, limits: TurnLimits = QUICK) -> TurnHandle:
     """A turn whose prompt is accepted and that waits."""
-    turn = await stage.turn(limits=QUICK)
+    turn = await stage.turn(limits=limits)
     await until(lambda: snapshot(turn), lambda now: now.doing.startswith("waits"))
     return turn
 
@@ -70,11 +72,11 @@ async def test_before_the_session_is_open_nothing_is_ever_sent(stage: Stage) -> 
 async def test_while_submit_hangs_the_stop_does_not_wait_for_it(stage: Stage) -> None:
     """As long as submit may still deliver the prompt, nothing can be confirmed."""
     stage.provider.says("submit", HANGS).says("look", NO_PROMPT)
-    turn = await stage.turn(limits=QUICK)
+    turn = await stage.turn(limits=HASTY)
     await stage.provider.called("submit")
     outcome = assert_stopped((await stop(turn)).outcome, confirmed=False)
     assert outcome.evidence.kind is EvidenceKind.TIMER
-    assert GRACE <= elapsed(outcome) < GRACE + 2
+    assert SHORT_GRACE <= elapsed(outcome) < SHORT_GRACE + 2
     assert stage.provider.count("submit") == 1
 
 
@@ -119,18 +121,17 @@ async def test_a_running_turn_is_confirmed_by_what_the_provider_says_then(stage:
 
 @pytest.mark.parametrize("look", [SILENT, RUNNING, HANGS], ids=["unreachable", "goes on", "hangs"])
 async def test_a_provider_that_does_not_confirm_is_unconfirmed_after_the_grace(stage: Stage, look: Any) -> None:  # noqa: ANN401 - an answer of the script
-    turn = await waiting_turn(stage)
+    turn = await waiting_turn(stage, HASTY)
     stage.provider.says("look", look)
     outcome = assert_stopped((await stop(turn)).outcome, confirmed=False)
-    asked = GRACE <= elapsed(outcome) < GRACE + 3
-    assert asked, outcome
+    assert SHORT_GRACE <= elapsed(outcome) < SHORT_GRACE + 3
 
 
 async def test_an_abort_that_hangs_does_not_hold_the_grace_up(stage: Stage) -> None:
-    turn = await waiting_turn(stage)
+    turn = await waiting_turn(stage, HASTY)
     stage.provider.says("abort", HANGS)
     outcome = assert_stopped((await stop(turn)).outcome, confirmed=False)
-    assert elapsed(outcome) < GRACE + 3
+    assert elapsed(outcome) < SHORT_GRACE + 3
 
 
 async def test_while_a_look_hangs_the_stop_goes_first(stage: Stage) -> None:
@@ -171,13 +172,13 @@ async def test_by_cancelling_the_workflow_the_provider_is_told_too(stage: Stage)
 @pytest.mark.parametrize("verb", ["open_session", "submit", "look"])
 async def test_by_cancelling_the_workflow_while_a_call_hangs(stage: Stage, verb: Any) -> None:  # noqa: ANN401 - a verb
     stage.provider.says("look", NO_PROMPT).says(verb, HANGS, ABORTED)
-    turn = await stage.turn(limits=QUICK)
+    turn = await stage.turn(limits=HASTY)
     if verb == "look":
         await tell(turn, EventKind.IDLE)
     await stage.provider.called(verb)
     await turn.cancel()
     outcome = assert_stopped(await outcome_of(turn), confirmed=verb != "submit")
-    assert elapsed(outcome) < GRACE + 3
+    assert elapsed(outcome) < SHORT_GRACE + 3
 
 
 async def test_twice_joins_the_stop_in_progress(stage: Stage) -> None:
