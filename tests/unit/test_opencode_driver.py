@@ -76,6 +76,7 @@ async def open_session(routes: Mapping[str, Route], **fields: object) -> tuple[S
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("turnkeeper.opencode.submission.STORED_SECONDS", 0.3)
+    monkeypatch.setattr("turnkeeper.opencode.submission.FIRST_PAUSE_SECONDS", 0.02)
 
 
 # --- submit: a prompt is sent once, and what is known of it is said exactly
