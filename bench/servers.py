@@ -40,8 +40,11 @@ class Servers:
 
 
 @asynccontextmanager
-async def servers(*, in_memory: bool = False, workers: int = 1) -> AsyncIterator[Servers]:
-    """Scripted model, OpenCode, tuned Temporal (file database unless `in_memory`) and workers."""
+async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: int = 1) -> AsyncIterator[Servers]:
+    """Scripted model, OpenCode, tuned Temporal (file database unless `in_memory`) and workers.
+
+    `snapshots` are OpenCode's own default: it runs git twice a step, about half of its CPU.
+    """
     state = Path(tempfile.mkdtemp(prefix="turnkeeper-bench-"))
     workspace = state / "workspace"
     workspace.mkdir()
@@ -57,6 +60,7 @@ async def servers(*, in_memory: bool = False, workers: int = 1) -> AsyncIterator
                     log=state / "opencode.log",
                     model_url=f"http://127.0.0.1:{model_port}/v1",
                     permissions={"bash": "allow", "edit": "allow"},
+                    extra_config={"snapshot": snapshots},
                 )
             )
             temporal = await stack.enter_async_context(

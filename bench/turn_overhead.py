@@ -89,7 +89,7 @@ def _summary(turns: list[TimedTurn], cpu: list[dict[str, float]]) -> dict[str, A
 async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """All measurements, in the order asked for."""
     results = []
-    async with servers(in_memory=options.in_memory) as running:
+    async with servers(in_memory=options.in_memory, snapshots=not options.no_snapshots) as running:
         for kind in options.turns:
             for at_once in options.at_once:
                 rounds = options.rounds or ROUNDS.get(at_once, 3)
@@ -98,7 +98,7 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
-def report(results: list[dict[str, Any]], database: str) -> str:
+def report(results: list[dict[str, Any]], setting: str) -> str:
     """Two tables: the ratio, and where the time goes."""
     ratios, parts = [], []
     for row in results:
@@ -125,7 +125,7 @@ def report(results: list[dict[str, Any]], database: str) -> str:
     where = ["turn", "at once", "side", "call → stored ms", "provider ms", "answer → seen ms"]
     where += ["CPU ms a turn: OpenCode", "Temporal", "worker"]
     return "\n\n".join(
-        [f"{machine()}; Temporal dev server, tuned, {database}.", table(head, ratios), table(where, parts)]
+        [f"{machine()}; Temporal dev server, tuned, {setting}.", table(head, ratios), table(where, parts)]
     )
 
 
@@ -136,10 +136,12 @@ def main() -> None:
     parser.add_argument("--turns", nargs="+", choices=list(PROMPTS), default=["3 s"])
     parser.add_argument("--rounds", type=int, help="rounds of each side (default: by turns at once)")
     parser.add_argument("--in-memory", action="store_true", help="Temporal without its file database")
+    parser.add_argument("--no-snapshots", action="store_true", help="OpenCode with `snapshot: false`: half its CPU")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     results = asyncio.run(run(options))
-    print(report(results, "in memory" if options.in_memory else "file database with WAL"))
+    database = "in memory" if options.in_memory else "file database with WAL"
+    print(report(results, f"{database}; OpenCode's snapshots {'off' if options.no_snapshots else 'on (its default)'}"))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 

@@ -27,11 +27,11 @@ gave the delivery up."""
 STORED_SECONDS: Final = 5.0
 """How long to wait for a sent prompt to be stored; four times the worst measured."""
 
-FIRST_PAUSE_SECONDS: Final = 0.3
+FIRST_PAUSE_SECONDS: Final = 1.0
 """Before the first look for the stored prompt, then doubling: a server needs 0 to 0.35 s, also with 25 posts at once.
 Nobody waits for this answer, and every look is work for OpenCode's one thread at the moment when all prompts arrive."""
 
-LONGEST_PAUSE_SECONDS: Final = 1.2
+LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
 async def submit(client: OpenCodeClient, request: PromptRequest) -> SubmitReport:
