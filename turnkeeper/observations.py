@@ -189,6 +189,9 @@ class PromptRequest(Record):
     session_id: str
     message_id: str
     prompt: str
+    fresh_session: bool = Field(
+        default=False, description="the session was created for this prompt and nothing was ever sent to it: no look"
+    )
     model: ModelName | None = None
     agent: AgentName | None = None
 

@@ -65,6 +65,7 @@ class TurnWorkflow:
         self._input = turn
         self._turn = begin(turn.limits, workflow.now(), resume=turn.session_id is not None)
         self._session_id = turn.session_id
+        self._session_created = False
         self._creation_key = workflow.uuid4().hex
         self._message_id = message_id(int(workflow.time() * 1000), workflow.random())
         self._decision: Decision | None = None
@@ -201,7 +202,7 @@ class TurnWorkflow:
         try:
             report = call.result()
             if isinstance(report, SessionOpened):
-                self._session_id = report.session_id
+                self._session_id, self._session_created = report.session_id, report.created
             self._learn(SessionReported(report))
         except FailureError as error:
             self._learn(SessionReported(calls.unreachable(error)))
@@ -213,6 +214,7 @@ class TurnWorkflow:
             session_id=self._opened_session(),
             message_id=self._message_id,
             prompt=self._input.prompt,
+            fresh_session=self._nothing_was_ever_sent(),
             model=self._input.model,
             agent=self._input.agent,
         )
@@ -224,6 +226,15 @@ class TurnWorkflow:
         await workflow.wait_condition(
             lambda: reporting.done() or self._turn.stop is not None or self._turn.wake is not None
         )
+
+    def _nothing_was_ever_sent(self) -> bool:
+        """This turn created the session and this is its first submit: a look would cost OpenCode 14 ms for nothing.
+
+        A submit runs at most once for each time it is decided, so only a reset of the workflow could send before.
+        """
+        info = workflow.info()
+        was_reset = info.run_id != info.first_execution_run_id
+        return self._session_created and self._turn.submits == 0 and not was_reset
 
     async def _report_submit(self, call: workflow.ActivityHandle[Any]) -> None:
         try:

@@ -53,9 +53,18 @@ ABORT = f"POST /session/{SESSION}/abort"
 MARK = {"turnkeeper": {"thread": "t1", "namespace": "n", "creation": "c1"}}
 
 
-async def submit(routes: Mapping[str, Route], **settings: object) -> tuple[SubmitReport, PaperOpenCode]:
+async def submit(
+    routes: Mapping[str, Route], *, fresh_session: bool = False, **settings: object
+) -> tuple[SubmitReport, PaperOpenCode]:
     driver, paper = driver_of(routes, **settings)
-    request = PromptRequest(endpoint="paper", directory=DIRECTORY, session_id=SESSION, message_id=MESSAGE, prompt="go")
+    request = PromptRequest(
+        endpoint="paper",
+        directory=DIRECTORY,
+        session_id=SESSION,
+        message_id=MESSAGE,
+        prompt="go",
+        fresh_session=fresh_session,
+    )
     return await driver.submit(request), paper
 
 
@@ -87,6 +96,12 @@ async def test_a_prompt_is_sent_and_seen() -> None:
     report, paper = await submit({READ_MESSAGE: looks, POST: no_content()})
     assert report == Accepted(already_there=False)
     assert paper.calls() == [READ_MESSAGE, POST, READ_MESSAGE, READ_MESSAGE]
+
+
+async def test_a_session_that_was_made_for_the_prompt_is_not_searched_for_it() -> None:
+    report, paper = await submit({READ_MESSAGE: as_json(prompt()), POST: no_content()}, fresh_session=True)
+    assert report == Accepted(already_there=False)
+    assert paper.calls() == [POST, READ_MESSAGE]
 
 
 async def test_a_prompt_that_is_there_is_not_sent() -> None:

@@ -161,6 +161,8 @@ async def test_a_prompt_that_never_appears_is_sent_three_times_at_most(skipping_
     outcome = await outcome_of(await skipping_stage.turn(limits=limits))
     assert outcome.reason is Reason.PROMPT_REJECTED
     assert skipping_stage.provider.count("submit") == 3
+    fresh = [request.fresh_session for request in skipping_stage.provider.requests("submit")]
+    assert fresh == [True, False, False]  # only the first submit to a session made for it goes without a look
 
 
 async def test_a_refused_prompt_ends_at_once_and_says_why(skipping_stage: Stage) -> None:

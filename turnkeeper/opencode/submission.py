@@ -53,6 +53,8 @@ class _Delivery:
         self._left_us = False
 
     async def run(self) -> SubmitReport:
+        if self._request.fresh_session:
+            return await self._send()
         try:
             if await self._stored():
                 return Accepted(already_there=True)
