@@ -134,6 +134,6 @@ class Command(BaseModel):
 
 ThreadId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARACTERS)]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARACTERS, pattern=r"\S")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/\S+$", max_length=200)]
 AgentName = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=100)]

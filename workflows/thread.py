@@ -49,7 +49,6 @@ ADMIT_LIMIT: Final = timedelta(seconds=20)
 PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
 """Between tries to start a turn while a run of an earlier thread of this id still winds down."""
 
-
 TURN_TASK_TIMEOUT: Final = timedelta(seconds=5)
 """A worker that dies inside a turn's workflow task (a local call) is replaced after this long; 10 s by default."""
 
@@ -73,6 +72,7 @@ class ThreadWorkflow:
         self._admitting = 0
         self._refused = False
         self._ending = False
+        self._closing = False
 
     @workflow.run
     async def run(self, thread: ThreadInput) -> ThreadSnapshot:
@@ -80,7 +80,7 @@ class ThreadWorkflow:
         try:
             return await self._run_turns(thread)
         except asyncio.CancelledError:
-            self._ending = True
+            self._ending = self._closing = True
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise
 
@@ -180,9 +180,11 @@ class ThreadWorkflow:
     # Starting.
 
     async def _accept(self, start: StartTurn) -> threads.Accepted:
+        admission = await self._admit(start) if not threads.knows(self._state, start) else None
+        if self._closing:
+            raise to_application_error(RefusedError("The thread is being closed.", code="thread_closed"))
+        limits = admission.limits if admission is not None else start.limits
         try:
-            admission = await self._admit(start) if not threads.knows(self._state, start) else None
-            limits = admission.limits if admission is not None else start.limits
             accepted = threads.accept(self._state, start, limits, workflow.now())
         except RefusedError as error:
             self._refused = True
