@@ -16,6 +16,7 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from bench.timing import cpu_seconds
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.dev.ports import choose_port
 from turnkeeper.dev.processes import SupervisedProcess
@@ -36,7 +37,11 @@ class Servers:
     temporal: Client
     workspace: Path
     processes: dict[str, int]
-    """Name to process id, for CPU accounting."""
+    """Name to process id."""
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU of each process so far."""
+        return {name: cpu_seconds(pid) for name, pid in self.processes.items()}
 
 
 @asynccontextmanager
@@ -97,6 +102,7 @@ def _worker_environment(opencode: OpenCodeServer, temporal: TemporalServer, work
         f"{prefix}_URL": opencode.base_url,
         f"{prefix}_PASSWORD": opencode.password,
         f"{prefix}_ROOTS": str(workspace),
+        "TURNKEEPER_WORKER_RUN_RELAYS": "false",  # a benchmark starts and stops them itself
     }
 
 

@@ -13,7 +13,8 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +22,9 @@ import httpx
 
 from bench.bare import TURN_TIMEOUT, BareClient, timed
 from bench.servers import ENDPOINT, Servers, servers
-from bench.timing import TimedTurn, cpu_per_turn, cpu_seconds, machine, median, p99, table
+from bench.timing import TimedTurn, cpu_per_turn, machine, median, p99, table
 from turnkeeper.client import Turnkeeper
+from turnkeeper.messages import WORKFLOW_TASK_QUEUE, EndpointInput, endpoint_workflow_id
 
 PROMPTS: Final = {
     "3 s": 'bench <<<[{"kind": "text", "tokens": 60, "interval": 0.05}]>>>',
@@ -30,6 +32,14 @@ PROMPTS: Final = {
 }
 ROUNDS: Final = {1: 10, 8: 5, 20: 4, 60: 2}
 """Rounds of each kind by turns at once: enough for a median, in minutes."""
+
+RELAY_DEADLINE: Final = 30.0
+"""Seconds until the relay is attached; it takes a fraction of one."""
+
+RELAY_POLL: Final = 0.05
+
+RELAY_STOPS: Final = 3.0
+"""Seconds for a relay to learn that its workflow is gone: it beats every second."""
 
 Run = Callable[[str], Awaitable[TimedTurn]]
 
@@ -59,20 +69,46 @@ class DurableClient:
         return timed(answer.raise_for_status().json(), total, began_at)
 
 
+@asynccontextmanager
+async def bare_side(running: Servers, http: httpx.AsyncClient) -> AsyncIterator[Run]:
+    """The script, with its stream."""
+    async with BareClient(http, running.workspace) as client:
+        yield client.turn
+
+
+@asynccontextmanager
+async def durable_side(running: Servers, http: httpx.AsyncClient) -> AsyncIterator[Run]:
+    """Turnkeeper, with its relay; taken away afterwards, or the script would pay for a second stream."""
+    keeper = Turnkeeper(running.temporal)
+    relay = await running.temporal.start_workflow(
+        "Endpoint",
+        EndpointInput(endpoint=ENDPOINT, task_queue=WORKFLOW_TASK_QUEUE),
+        id=endpoint_workflow_id(ENDPOINT),
+        task_queue=WORKFLOW_TASK_QUEUE,
+    )
+    async with asyncio.timeout(RELAY_DEADLINE):
+        while (status := (await keeper.endpoint(ENDPOINT)).relay) is None or not status.attached:  # noqa: ASYNC110 - told by another process
+            await asyncio.sleep(RELAY_POLL)
+    try:
+        yield DurableClient(running, http).turn
+    finally:
+        await relay.terminate()
+        await asyncio.sleep(RELAY_STOPS)
+
+
 async def measure(running: Servers, prompt: str, at_once: int, rounds: int) -> dict[str, Any]:
-    """Alternating rounds; seconds and CPU of both sides."""
+    """Alternating rounds; seconds and CPU of both sides. Each side has the only event stream while it runs."""
     found: dict[str, list[TimedTurn]] = {"bare": [], "durable": []}
     cpu: dict[str, list[dict[str, float]]] = {"bare": [], "durable": []}
-    async with running.opencode.client(timeout=TURN_TIMEOUT) as http, BareClient(http, running.workspace) as bare:
-        sides: dict[str, Run] = {"bare": bare.turn, "durable": DurableClient(running, http).turn}
-        for turn in sides.values():
-            await turn(prompt)  # warm: instance, connections, workflow code
-        for _ in range(rounds):
-            for name, turn in sides.items():
-                before = {process: cpu_seconds(pid) for process, pid in running.processes.items()}
-                found[name] += await asyncio.gather(*(turn(prompt) for _ in range(at_once)))
-                after = {process: cpu_seconds(pid) for process, pid in running.processes.items()}
-                cpu[name].append(cpu_per_turn(before, after, at_once))
+    async with running.opencode.client(timeout=TURN_TIMEOUT) as http:
+        for number in range(rounds + 1):  # the first one warms up: instance, connections, workflow code
+            for name in found:
+                async with bare_side(running, http) if name == "bare" else durable_side(running, http) as turn:
+                    before = running.cpu()
+                    turns = await asyncio.gather(*(turn(prompt) for _ in range(at_once)))
+                    if number:
+                        found[name] += turns
+                        cpu[name].append(cpu_per_turn(before, running.cpu(), at_once))
     return {side: _summary(found[side], cpu[side]) for side in found}
 
 
