@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities.endpoints import Endpoints, as_application_errors, heartbeats
+from activities.endpoints import Endpoints
 from turnkeeper.observations import AbortReport, AbortRequest
 
 
@@ -18,7 +18,5 @@ class AbortActivities:
     @activity.defn(name="abort")
     async def abort(self, request: AbortRequest) -> AbortReport:
         """Ask the provider to stop what a session runs. Provider trouble is a value, not an error."""
-        with as_application_errors():
-            driver = self._endpoints.driver(request.endpoint)
-        async with heartbeats():
+        async with self._endpoints.calling(request.endpoint) as driver:
             return await driver.abort(request)

@@ -52,6 +52,14 @@ class Endpoints:
             )
         return self._settings[name]
 
+    @asynccontextmanager
+    async def calling(self, name: str) -> AsyncIterator[OpenCodeDriver]:
+        """The endpoint's driver for one provider call, with heartbeats; an unknown endpoint is an application error."""
+        with as_application_errors():
+            driver = self.driver(name)
+        async with heartbeats():
+            yield driver
+
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(*(client.close() for client in self._clients.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities.endpoints import Endpoints, as_application_errors, heartbeats
+from activities.endpoints import Endpoints
 from turnkeeper.observations import SessionReport, SessionRequest
 
 
@@ -18,7 +18,5 @@ class SessionActivities:
     @activity.defn(name="open_session")
     async def open_session(self, request: SessionRequest) -> SessionReport:
         """Make sure that the thread's provider session exists. Provider trouble is a value, not an error."""
-        with as_application_errors():
-            driver = self._endpoints.driver(request.endpoint)
-        async with heartbeats():
+        async with self._endpoints.calling(request.endpoint) as driver:
             return await driver.open_session(request)

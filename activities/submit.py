@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities.endpoints import Endpoints, as_application_errors, heartbeats
+from activities.endpoints import Endpoints
 from turnkeeper.observations import PromptRequest, SubmitReport
 
 
@@ -18,7 +18,5 @@ class SubmitActivities:
     @activity.defn(name="submit")
     async def submit(self, request: PromptRequest) -> SubmitReport:
         """Look for the prompt, send it if it is not there, look again. Provider trouble is a value, not an error."""
-        with as_application_errors():
-            driver = self._endpoints.driver(request.endpoint)
-        async with heartbeats():
+        async with self._endpoints.calling(request.endpoint) as driver:
             return await driver.submit(request)

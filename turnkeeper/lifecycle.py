@@ -23,6 +23,7 @@ from typing import Final, assert_never
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import (
     Accepted,
+    Failure,
     NotSent,
     NotThere,
     PerhapsSent,
@@ -34,7 +35,7 @@ from turnkeeper.observations import (
     SubmitReport,
     Unreachable,
 )
-from turnkeeper.readings import observed, session_gone, stop_failure, unreachable, with_verdict
+from turnkeeper.readings import observed, outcome_of, session_gone, stop_failure, unreachable, with_verdict
 from turnkeeper.turn import (
     STOP_REASONS,
     Abort,
@@ -133,8 +134,7 @@ def _session_reported(turn: Turn, report: SessionReport, now: datetime) -> Turn:
                 raise IllegalTransitionError("a session that was to be created was reported missing")
             return replace(turn, resume=False, context_lost=True, look_due=None, retries=0, unreachable_since=None)
         case Refused(failure=failure):
-            kind = EvidenceKind.COMMAND
-            return with_verdict(turn, Reason.PROMPT_REJECTED, kind, failure.message, now, failure=failure)
+            return _refused(turn, failure, now)
         case Unreachable(failure=failure):
             return unreachable(turn, failure, now)
         case _:
@@ -165,12 +165,16 @@ def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
         case NotSent(failure=failure):
             return unreachable(replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1), failure, now)
         case Refused(failure=failure):
-            kind = EvidenceKind.COMMAND
-            return with_verdict(turn, Reason.PROMPT_REJECTED, kind, failure.message, now, failure=failure)
+            return _refused(turn, failure, now)
         case NotThere():
             return session_gone(turn, now)
         case _:
             assert_never(report)
+
+
+def _refused(turn: Turn, failure: Failure, now: datetime) -> Turn:
+    reason, kind = Reason.PROMPT_REJECTED, EvidenceKind.COMMAND
+    return with_verdict(turn, reason, kind, failure.message, now, failure=failure)
 
 
 def _events_arrived(turn: Turn, events: tuple[ProviderEvent, ...], now: datetime) -> Turn:
@@ -320,19 +324,12 @@ def _wait(turn: Turn, reason: str, *until: datetime | None) -> Wait:
 
 def _stopped(turn: Turn, stop: Stop, kind: EvidenceKind, detail: str, now: datetime, *, confirmed: bool) -> Settle:
     reason, failure = STOP_REASONS[stop.cause], stop_failure(stop)
-    return _settle(with_verdict(turn, reason, kind, detail, now, failure=failure, confirmed=confirmed))
+    return Settle(outcome_of(turn, reason, kind, detail, now, failure=failure, confirmed=confirmed))
 
 
 def _provider_unreachable(turn: Turn, now: datetime) -> Settle:
     silent = turn.limits.unreachable_timeout.total_seconds()
     sent = "the prompt was not sent" if turn.delivery is Delivery.UNSENT else "the agent may still be at work"
     detail = f"no answer for {silent:g} s; {sent}"
-    return _settle(
-        with_verdict(turn, Reason.PROVIDER_UNREACHABLE, EvidenceKind.TIMER, detail, now, failure=turn.unreachable)
-    )
-
-
-def _settle(turn: Turn) -> Settle:
-    if turn.verdict is None:
-        raise IllegalTransitionError("settling without a verdict")
-    return Settle(turn.verdict)
+    reason, kind = Reason.PROVIDER_UNREACHABLE, EvidenceKind.TIMER
+    return Settle(outcome_of(turn, reason, kind, detail, now, failure=turn.unreachable))

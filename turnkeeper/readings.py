@@ -122,6 +122,20 @@ def with_verdict(
     confirmed: bool | None = None,
 ) -> Turn:
     """The turn with its end decided; whoever performs decisions settles it."""
+    return replace(turn, verdict=outcome_of(turn, reason, kind, detail, now, failure=failure, confirmed=confirmed))
+
+
+def outcome_of(
+    turn: Turn,
+    reason: Reason,
+    kind: EvidenceKind,
+    detail: str,
+    now: datetime,
+    *,
+    failure: Failure | None = None,
+    confirmed: bool | None = None,
+) -> Outcome:
+    """How the turn ends now, with all that was seen of it."""
     evidence = Evidence(
         kind=kind, woken_by=turn.looking if kind is EvidenceKind.SNAPSHOT else None, at=now, detail=detail
     )
@@ -134,17 +148,17 @@ def with_verdict(
         confirmed=confirmed,
         failure=failure,
     )
-    if (seen := turn.seen) is not None:
-        outcome = outcome.model_copy(
-            update={
-                "text": seen.text,
-                "text_truncated": seen.text_truncated,
-                "message_id": seen.message_id,
-                "usage": seen.usage,
-                "tool_calls": seen.tool_calls,
-            }
-        )
-    return replace(turn, verdict=outcome)
+    if (seen := turn.seen) is None:
+        return outcome
+    return outcome.model_copy(
+        update={
+            "text": seen.text,
+            "text_truncated": seen.text_truncated,
+            "message_id": seen.message_id,
+            "usage": seen.usage,
+            "tool_calls": seen.tool_calls,
+        }
+    )
 
 
 def stop_failure(stop: Stop) -> Failure | None:

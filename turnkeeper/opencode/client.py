@@ -1,4 +1,4 @@
-"""The OpenCode calls that Turnkeeper uses, one method each. All on the v1 surface but one.
+"""The OpenCode calls that Turnkeeper uses, one method each, all on its v1 surface.
 
 Every method raises `turnkeeper.errors.ProviderError` children and nothing else. `directory` is passed wherever
 OpenCode decides by it: status, permissions and questions asked with another directory answer "nothing" about a

@@ -1,6 +1,7 @@
-"""Opening the provider session of a thread: created once under our own id, or resumed, and marked as ours.
+"""Opening the provider session of a thread: created once, or resumed, and marked as ours.
 
-The mark is `metadata.turnkeeper` with thread and namespace. It is what routes an event to its turn without any
+The mark is `metadata.turnkeeper` with thread, namespace and the creation's key, by which a session is found again
+whose creation was not answered. It is what routes an event to its turn without any
 registry, so a session that we resume without it gets it.
 """
 
