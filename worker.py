@@ -43,9 +43,6 @@ from workflows.turn import TurnWorkflow
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=1)
 """Heartbeats reach the server at least this often, and with them come cancellations (0.8 x the timeout otherwise)."""
 
-PASSTHROUGH: Final = ("turnkeeper", "workflows", "pydantic", "pydantic_core", "annotated_types")
-"""Imported once, not again for every workflow: models cost 28 ms of CPU a start (measured). All are pure there."""
-
 NEW_WORKFLOW_POLLS: Final = 0.5
 """Share of the workflow pollers that ask for new workflows: every turn is one, and so is every thread."""
 

@@ -15,14 +15,9 @@ from turnkeeper.dev.model import ScriptedModel
 from turnkeeper.dev.opencode_binary import find_opencode
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.dev.temporal_server import TemporalServer
+from turnkeeper.search_attributes import ALL
 
-SEARCH_ATTRIBUTES = (
-    "TurnkeeperThread",
-    "TurnkeeperState",
-    "TurnkeeperEndpoint",
-    "TurnkeeperReason",
-    "TurnkeeperSession",
-)
+SEARCH_ATTRIBUTES = tuple(key.name for key in ALL)
 ASKING_PERMISSIONS: dict[str, JsonValue] = {
     "bash": {"*": "allow", "echo ask*": "ask"},
     "edit": "allow",
