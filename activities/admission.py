@@ -12,7 +12,15 @@ from temporalio import activity
 from activities.endpoints import Endpoints, as_application_errors
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
-from turnkeeper.observations import Admission, AdmitRequest
+from turnkeeper.observations import (
+    Admission,
+    AdmitRequest,
+    SessionOpened,
+    SessionReport,
+    SessionRequest,
+    Unreachable,
+)
+from turnkeeper.opencode.driver import OpenCodeDriver
 from turnkeeper.settings import EndpointSettings
 
 
@@ -30,15 +38,25 @@ class AdmissionActivities:
             settings = self._endpoints.settings(request.endpoint)
             limits = admitted_limits(request.limits, settings)
             directory = await asyncio.to_thread(admitted_directory, request.directory, settings)
-            await self._endpoints.driver(request.endpoint).check_start(
-                request.model_copy(update={"directory": directory})
-            )
+            request = request.model_copy(update={"directory": directory})
+            driver = self._endpoints.driver(request.endpoint)
+            await driver.check_start(request)
+            opened = await _open_session(driver, request.session, directory)
         return Admission(
             task_queue=settings.task_queue,
             local_calls=settings.task_queue == activity.info().task_queue,
             directory=directory,
             limits=limits,
+            session_id=opened.session_id if isinstance(opened, SessionOpened) else None,
+            # Whatever else came of it, the turn finds out; but it must not create a second one beside a lost answer.
+            creation_key=request.session.creation_key if request.session and isinstance(opened, Unreachable) else None,
         )
+
+
+async def _open_session(driver: OpenCodeDriver, request: SessionRequest | None, directory: str) -> SessionReport | None:
+    if request is None:
+        return None
+    return await driver.open_session(request.model_copy(update={"directory": directory}))
 
 
 def admitted_limits(wanted: TurnLimits | None, settings: EndpointSettings) -> TurnLimits:

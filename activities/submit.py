@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from temporalio import activity
 
 from activities.endpoints import Endpoints
 from turnkeeper.observations import PromptRequest, SubmitReport
+from turnkeeper.opencode.submission import SUBMIT_SECONDS
+
+LOCAL_SUBMIT_SECONDS: Final = 1.5
+"""Bound of a delivery inside a workflow task, which the workflow gives up after 2 s. A worker that was suspended in the
+middle then finds its time over, instead of sending what another one has long sent."""
 
 
 class SubmitActivities:
@@ -19,4 +26,4 @@ class SubmitActivities:
     async def submit(self, request: PromptRequest) -> SubmitReport:
         """Look for the prompt, send it if it is not there, look again. Provider trouble is a value, not an error."""
         async with self._endpoints.calling(request.endpoint) as driver:
-            return await driver.submit(request)
+            return await driver.submit(request, LOCAL_SUBMIT_SECONDS if activity.info().is_local else SUBMIT_SECONDS)

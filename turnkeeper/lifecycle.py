@@ -17,7 +17,7 @@ The theory, in five sentences:
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from turnkeeper.limits import TurnLimits
@@ -65,12 +65,16 @@ from turnkeeper.turn import (
 )
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
 
+TAKEN_LOOK: Final = timedelta(seconds=5)
+"""A prompt that the provider took without a word is looked for no later than this. It is readable after 1.25 s at
+worst and its events make the turn look sooner; a look at once is work for OpenCode when everybody arrives together."""
+
 TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.INTERRUPTED, TurnState.ERROR})
 
 
-def begin(limits: TurnLimits, now: datetime, *, resume: bool) -> Turn:
-    """A turn that nobody has worked on. `resume`: the provider session was used before."""
-    return Turn(limits=limits, started_at=now, progress_at=now, resume=resume)
+def begin(limits: TurnLimits, now: datetime, *, resume: bool, session_open: bool = False) -> Turn:
+    """A turn that nobody has worked on. `resume`: the provider session was used before; `session_open`: just opened."""
+    return Turn(limits=limits, started_at=now, progress_at=now, resume=resume, session_open=session_open)
 
 
 def state_of(turn: Turn) -> TurnState:
@@ -155,9 +159,10 @@ def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
     turn = replace(turn, submitting=False, submit_ended_at=now, suspicion=None)
     match report:
         case Accepted():
-            turn = replace(turn, delivery=Delivery.ACCEPTED, accepted_at=turn.accepted_at or now, progress_at=now)
-            look_due = turn.look_due if turn.stop is not None else now + turn.limits.look_interval
-            return replace(turn, look_due=look_due, unreachable_since=None, retries=0)
+            turn = replace(turn, delivery=Delivery.ACCEPTED, accepted_at=turn.accepted_at or now)
+            return _delivered(turn, turn.limits.look_interval, now)
+        case PerhapsSent(taken=True):
+            return _delivered(turn, min(TAKEN_LOOK, turn.limits.look_interval), now)
         case PerhapsSent():
             return replace(turn, look_due=now, wake=turn.wake or Wake.SUBMIT, unreachable_since=None, retries=0)
         case NotSent() if turn.delivery is Delivery.ACCEPTED:
@@ -170,6 +175,11 @@ def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
             return session_gone(turn, now)
         case _:
             assert_never(report)
+
+
+def _delivered(turn: Turn, first_look: timedelta, now: datetime) -> Turn:
+    look_due = turn.look_due if turn.stop is not None else now + first_look
+    return replace(turn, look_due=look_due, progress_at=now, unreachable_since=None, retries=0)
 
 
 def _refused(turn: Turn, failure: Failure, now: datetime) -> Turn:

@@ -75,6 +75,10 @@ class TurnInput(Record):
     )
     directory: str
     session_id: str | None = None
+    session_is_new: bool = Field(default=False, description="created for this turn: nothing was ever sent to it")
+    creation_key: str | None = Field(
+        default=None, description="of a session that was perhaps created at the door: look for it before creating one"
+    )
     prompt: str
     model: ModelName | None = None
     agent: AgentName | None = None
@@ -200,6 +204,8 @@ class QueuedTurn(Record):
     start: StartTurn
     limits: TurnLimits
     accepted_at: datetime
+    new_session_id: str | None = Field(default=None, description="opened for it at the door")
+    creation_key: str | None = Field(default=None, description="of a session that was perhaps created at the door")
 
 
 class Refusal(Record):

@@ -120,26 +120,6 @@ class ProviderEvents(Command):
     events: tuple[ProviderEvent, ...]
 
 
-class AdmitRequest(Record):
-    """Is this start acceptable? Asked before anything is started."""
-
-    endpoint: EndpointName
-    directory: str
-    session_id: str | None = None
-    model: ModelName | None = None
-    agent: AgentName | None = None
-    limits: TurnLimits | None = None
-
-
-class Admission(Record):
-    """Yes, and this is what the endpoint's configuration says about it."""
-
-    task_queue: str
-    local_calls: bool = Field(default=False, description="workers of the workflow queue reach the endpoint themselves")
-    directory: str = Field(description="absolute, links resolved, inside the endpoint's roots")
-    limits: TurnLimits
-
-
 class SessionRequest(Record):
     """Make sure that the thread's provider session exists."""
 
@@ -181,6 +161,30 @@ class Refused(Record):
 SessionReport = Annotated[SessionOpened | SessionMissing | Refused | Unreachable, Field(discriminator="kind")]
 
 
+class AdmitRequest(Record):
+    """Is this start acceptable? Asked before anything is started."""
+
+    endpoint: EndpointName
+    directory: str
+    model: ModelName | None = None
+    agent: AgentName | None = None
+    limits: TurnLimits | None = None
+    session: SessionRequest | None = Field(
+        default=None, description="the thread has no session yet: if the start is acceptable, try to open one for it"
+    )
+
+
+class Admission(Record):
+    """Yes, and this is what the endpoint's configuration says about it."""
+
+    task_queue: str
+    local_calls: bool = Field(default=False, description="workers of the workflow queue reach the endpoint themselves")
+    directory: str = Field(description="absolute, links resolved, inside the endpoint's roots")
+    limits: TurnLimits
+    session_id: str | None = Field(default=None, description="the session, if it was to be opened and is")
+    creation_key: str | None = Field(default=None, description="of a session of which nobody knows if it was created")
+
+
 class PromptRequest(Record):
     """Deliver the prompt, unless it is there already."""
 
@@ -197,10 +201,9 @@ class PromptRequest(Record):
 
 
 class Accepted(Record):
-    """The prompt is in the provider's message list."""
+    """The prompt was in the provider's message list already: nothing was sent."""
 
     kind: Literal["accepted"] = "accepted"
-    already_there: bool = False
 
 
 class NotSent(Record):
@@ -214,6 +217,7 @@ class PerhapsSent(Record):
     """The prompt left us and was not yet seen in the message list: look, never send."""
 
     kind: Literal["perhaps_sent"] = "perhaps_sent"
+    taken: bool = Field(default=False, description="the provider said that it took it, which proves nothing stored")
     detail: str = ""
 
 

@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Final
 
 from turnkeeper.errors import RefusedError, bounded
-from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS, TurnLimits
+from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS
 from turnkeeper.messages import Outcome, QueuedTurn, Refusal, StartTurn, StartTurnResult, ThreadState, TurnRecord
+from turnkeeper.observations import Admission
 from turnkeeper.readings import SETTLEMENTS
 from turnkeeper.turn import IllegalTransitionError
 from turnkeeper.vocabulary import OnBusy, SessionStatus, TurnState
@@ -56,8 +57,8 @@ def knows(state: ThreadState, start: StartTurn) -> bool:
     return _known(state, start.idempotency_key) is not None
 
 
-def accept(state: ThreadState, start: StartTurn, limits: TurnLimits | None, now: datetime) -> Accepted:
-    """Take `start` into the queue with the admitted `limits`, once per idempotency key.
+def accept(state: ThreadState, start: StartTurn, admission: Admission | None, now: datetime) -> Accepted:
+    """Take `start` into the queue as it was admitted, once per idempotency key. `admission`: None for a known key.
 
     Raises:
         RefusedError: the thread cannot take it (see `refusal`).
@@ -68,10 +69,22 @@ def accept(state: ThreadState, start: StartTurn, limits: TurnLimits | None, now:
         return Accepted(state, earlier, repeated=True)
     if (error := refusal(state, start)) is not None:
         raise error
+    if admission is None:
+        raise IllegalTransitionError("a start that nobody admitted")
     turn_id = f"t{state.turns_accepted + 1}"
-    queued = QueuedTurn(turn_id=turn_id, start=start, limits=limits or TurnLimits(), accepted_at=now)
+    queued = QueuedTurn(
+        turn_id=turn_id,
+        start=start,
+        limits=admission.limits,
+        accepted_at=now,
+        new_session_id=admission.session_id,
+        creation_key=admission.creation_key,
+    )
     accepted = state.model_copy(
         update={
+            "directory": admission.directory,
+            "task_queue": admission.task_queue,
+            "local_calls": admission.local_calls,
             "turns_accepted": state.turns_accepted + 1,
             "queue": (*state.queue, queued),
             "idempotency": (*state.idempotency, (start.idempotency_key, turn_id))[-MAX_REMEMBERED_KEYS:],

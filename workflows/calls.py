@@ -51,7 +51,7 @@ LOCAL_LIMIT: Final = timedelta(seconds=2)
 """A stop that arrives during a local call waits for it: with a grace of 12 s it is still answered within 15 s."""
 
 OPEN_SESSION: Final = Call("open_session", SessionReport, timedelta(seconds=20), LOCAL_LIMIT)
-SUBMIT: Final = Call("submit", SubmitReport, timedelta(seconds=15))
+SUBMIT: Final = Call("submit", SubmitReport, timedelta(seconds=15), LOCAL_LIMIT)
 LOOK: Final = Call("look", Observation, timedelta(seconds=12), LOCAL_LIMIT)
 ABORT: Final = Call("abort", AbortReport, timedelta(seconds=8))
 
@@ -76,9 +76,9 @@ def no_answer(error: FailureError) -> Failure:
     )
 
 
-def unanswered_submit(error: ActivityError) -> SubmitReport:
+def unanswered_submit(error: FailureError) -> SubmitReport:
     """Nobody took the task: certainly not sent. Anything else: perhaps sent."""
-    cause = error.cause
+    cause = error.cause if isinstance(error, ActivityError) else error
     if isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START:
         return NotSent(failure=no_answer(error))
     return PerhapsSent(detail=no_answer(error).message)

@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
         TurnResult,
         turn_workflow_id,
     )
-    from turnkeeper.observations import Admission, AdmitRequest
+    from turnkeeper.observations import Admission, AdmitRequest, SessionRequest
     from turnkeeper.readings import workflow_lost
     from turnkeeper.search_attributes import ENDPOINT, STATE, THREAD
     from turnkeeper.vocabulary import TurnState
@@ -49,8 +49,9 @@ ADMIT_LIMIT: Final = timedelta(seconds=20)
 PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
 """Between tries to start a turn while a run of an earlier thread of this id still winds down."""
 
-TURN_TASK_TIMEOUT: Final = timedelta(seconds=5)
-"""A worker that dies inside a turn's workflow task (a local call) is replaced after this long; 10 s by default."""
+TURN_TASK_TIMEOUT: Final = timedelta(seconds=6)
+"""A worker that dies inside a turn's workflow task (a local call) is replaced after this long; 10 s by default. Two
+local calls of 2 s fit into the four fifths after which the SDK would prolong the task."""
 
 _NOT_ADMITTED: Final = ServiceUnavailableError(
     "The start could not be checked in time.", code="not_admitted", next_step="Try again; nothing was started."
@@ -183,20 +184,12 @@ class ThreadWorkflow:
         admission = await self._admit(start) if not threads.knows(self._state, start) else None
         if self._closing:
             raise to_application_error(RefusedError("The thread is being closed.", code="thread_closed"))
-        limits = admission.limits if admission is not None else start.limits
         try:
-            accepted = threads.accept(self._state, start, limits, workflow.now())
+            accepted = threads.accept(self._state, start, admission, workflow.now())
         except RefusedError as error:
             self._refused = True
             raise to_application_error(error) from error
         self._state = accepted.state
-        if admission is not None:
-            update = {
-                "directory": admission.directory,
-                "task_queue": admission.task_queue,
-                "local_calls": admission.local_calls,
-            }
-            self._state = self._state.model_copy(update=update)
         return accepted
 
     async def _admit(self, start: StartTurn) -> Admission:
@@ -210,6 +203,7 @@ class ThreadWorkflow:
             model=start.model,
             agent=start.agent,
             limits=start.limits,
+            session=self._session_to_open(start) if self._has_no_session() else None,
         )
         self._admitting += 1
         try:
@@ -228,6 +222,24 @@ class ThreadWorkflow:
         finally:
             self._admitting -= 1
         return admission
+
+    def _has_no_session(self) -> bool:
+        """Nor is anybody about to open one: this is the first start that the thread ever got."""
+        return self._state.session_id is None and not (self._state.turns_accepted or self._admitting)
+
+    def _session_to_open(self, start: StartTurn) -> SessionRequest:
+        """Opened at the door, so that it is in history before the turn, which may then submit at once."""
+        return SessionRequest(
+            endpoint=self._input.endpoint,
+            thread_id=self._input.thread_id,
+            namespace=workflow.info().namespace,
+            directory=self._input.directory,
+            session_id=None,
+            creation_key=workflow.uuid4().hex,
+            title=self._input.thread_id,
+            model=start.model,
+            agent=start.agent,
+        )
 
     def _mismatch(self, start: StartTurn) -> RefusedError | None:
         if start.endpoint is not None and start.endpoint != self._input.endpoint:
@@ -266,7 +278,9 @@ class ThreadWorkflow:
             task_queue=self._state.task_queue,
             local_calls=self._state.local_calls,
             directory=self._state.directory or self._input.directory,
-            session_id=self._state.session_id,
+            session_id=queued.new_session_id or self._state.session_id,
+            session_is_new=queued.new_session_id is not None,
+            creation_key=queued.creation_key,
             prompt=queued.start.prompt,
             model=queued.start.model,
             agent=queued.start.agent,

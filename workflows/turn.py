@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, FailureError
@@ -54,6 +54,10 @@ with workflow.unsafe.imports_passed_through():
     from workflows.details import describe_turn
 
 
+EVENTS_BEFORE_FIRST_TASK: Final = 3
+"""Started, task scheduled, task started."""
+
+
 # A broken rule is our fault: the turn fails and its thread says so, instead of retrying the same step for ever.
 @workflow.defn(name="Turn", failure_exception_types=[IllegalTransitionError])
 class TurnWorkflow:
@@ -63,11 +67,15 @@ class TurnWorkflow:
     def __init__(self, turn: TurnInput) -> None:
         """Mint the client message id, once: it is in history, so whatever is retried sends the same one."""
         self._input = turn
-        self._turn = begin(turn.limits, workflow.now(), resume=turn.session_id is not None)
+        resume = turn.session_id is not None and not turn.session_is_new
+        self._turn = begin(turn.limits, workflow.now(), resume=resume, session_open=turn.session_is_new)
         self._session_id = turn.session_id
         self._session_created = False
-        self._creation_key = workflow.uuid4().hex
-        self._message_id = message_id(int(workflow.time() * 1000), workflow.random())
+        own_key = workflow.uuid4().hex
+        self._creation_key = turn.creation_key or own_key
+        # Of the workflow's start, not of this task's: a first task that has to be repeated mints the same id.
+        started_at = workflow.info().workflow_start_time
+        self._message_id = message_id(int(started_at.timestamp() * 1000), workflow.random())
         self._decision: Decision | None = None
         self._shown_state: TurnState | None = None
 
@@ -191,7 +199,7 @@ class TurnWorkflow:
             directory=self._input.directory,
             session_id=self._session_id if resume else None,
             creation_key=self._creation_key,
-            perhaps_created=again,
+            perhaps_created=again or self._input.creation_key is not None,
             title=self._input.thread_id,
             model=self._input.model,
             agent=self._input.agent,
@@ -218,8 +226,10 @@ class TurnWorkflow:
             model=self._input.model,
             agent=self._input.agent,
         )
+        at_once = self._may_submit_at_once()
         self._learn(SubmitStarted())
-        call = self._start(calls.SUBMIT, request, "deliver the prompt")
+        start = self._start_quick if at_once else self._start
+        call = start(calls.SUBMIT, request, "deliver the prompt")
         # Never abandoned: while its report is due the prompt may still leave. But a stop cannot wait for it, and an
         # event may say that the turn is over before the prompt was seen to be stored.
         reporting = asyncio.create_task(self._report_submit(call))
@@ -228,18 +238,31 @@ class TurnWorkflow:
         )
 
     def _nothing_was_ever_sent(self) -> bool:
-        """This turn created the session and this is its first submit: a look would cost OpenCode 14 ms for nothing.
+        """The session was made for this turn and this is its first submit: a look costs OpenCode 14 ms for nothing.
 
-        A submit runs at most once for each time it is decided, so only a reset of the workflow could send before.
+        A submit runs at most once for each time it is decided, so only a reset of the workflow could send before, or
+        a first task that has to be repeated (see `_may_submit_at_once`).
         """
-        info = workflow.info()
-        was_reset = info.run_id != info.first_execution_run_id
-        return self._session_created and self._turn.submits == 0 and not was_reset
+        if self._turn.submits > 0:
+            return False
+        if self._session_created:
+            info = workflow.info()
+            return info.run_id == info.first_execution_run_id
+        return self._input.session_is_new and _in_first_try_of_first_task()
+
+    def _may_submit_at_once(self) -> bool:
+        """Inside the very first workflow task, when that is tried for the first time.
+
+        A repeated task could send again what the lost one sent; then the submit is an activity, which runs at most
+        once, and looks first. Nor may the task itself have created the session: repeated, it would create another and
+        send to that one too.
+        """
+        return _in_first_try_of_first_task() and not self._session_created
 
     async def _report_submit(self, call: workflow.ActivityHandle[Any]) -> None:
         try:
             self._learn(SubmitReported(await call))
-        except ActivityError as error:
+        except FailureError as error:
             self._learn(SubmitReported(calls.unanswered_submit(error)))
 
     async def _look(self) -> None:
@@ -335,6 +358,11 @@ class TurnWorkflow:
         if self._session_id is None:
             raise IllegalTransitionError("the provider is called about a session that was never opened")
         return self._session_id
+
+
+def _in_first_try_of_first_task() -> bool:
+    """Only then is the history so short: a task that is repeated has the lost one's start and end before it."""
+    return workflow.info().get_current_history_length() == EVENTS_BEFORE_FIRST_TASK
 
 
 def _doing(decision: Decision | None) -> str:

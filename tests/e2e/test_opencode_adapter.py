@@ -17,7 +17,7 @@ from pydantic import JsonValue, SecretStr
 
 from tests.e2e.waiting import DEADLINE, POLL, until
 from turnkeeper.dev.opencode_server import OpenCodeServer
-from turnkeeper.errors import ProviderRefusedError, ProviderUnreachableError, RefusedError
+from turnkeeper.errors import ProviderRefusedError, ProviderUnreachableError
 from turnkeeper.observations import (
     AbortRequest,
     Accepted,
@@ -103,7 +103,7 @@ class Conversation:
     async def begin(self, text: str) -> str:
         """Deliver a prompt; its id."""
         message_id = identifiers.message_id(int(time.time() * 1000), self.chance)
-        assert await self.submit(text, message_id) == Accepted()
+        assert await self.submit(text, message_id) == PerhapsSent(taken=True)
         return message_id
 
     async def look(self, message_id: str) -> Observation:
@@ -180,7 +180,7 @@ async def test_no_reading_of_the_first_second_settles_a_turn(client: OpenCodeCli
     while not readings or not (isinstance(readings[-1], Seen) and readings[-1].standing in CONCLUSIVE):
         readings.append(await conversation.look("msg_2023411db001AuKVkzq8SsSkBN"))
         await asyncio.sleep(POLL / 2)
-    assert isinstance(await began, Accepted | PerhapsSent)  # a very busy machine may need longer than 5 s to store it
+    assert await began == PerhapsSent(taken=True)
     for reading in readings[:-1]:
         assert isinstance(reading, Seen) or reading in (
             NotThere(what="prompt", busy=False),
@@ -269,7 +269,7 @@ async def test_an_open_permission_of_a_child_session(conversation: Conversation)
 async def test_the_same_delivery_twice_runs_once(conversation: Conversation, client: OpenCodeClient) -> None:
     message_id = await conversation.begin(plan(DONE))
     await conversation.ends(message_id)
-    assert await conversation.submit(plan(DONE), message_id) == Accepted(already_there=True)
+    assert await conversation.submit(plan(DONE), message_id) == Accepted()
     messages, _ = await client.messages(conversation.session_id, 10)
     assert [message.info.role for message in messages] == ["user", "assistant"]
 
@@ -329,9 +329,6 @@ async def test_another_directory(conversation: Conversation, cold_workspace: Pat
     report = await conversation.open(resume=True, directory=str(cold_workspace))
     assert isinstance(report, Refused)
     assert report.failure.code == "foreign_directory"
-    check = AdmitRequest(endpoint="e2e", directory=str(cold_workspace), session_id=conversation.session_id)
-    with pytest.raises(RefusedError, match="belongs to directory"):
-        await conversation.driver.check_start(check)
 
 
 async def test_unknown_names(conversation: Conversation) -> None:
@@ -344,7 +341,7 @@ async def test_unknown_names(conversation: Conversation) -> None:
 
 async def test_a_bad_model_that_slips_through_never_runs(conversation: Conversation) -> None:
     message_id = "msg_2023411db001AuKVkzq8SsSkBM"
-    assert await conversation.submit("go", message_id, model="scripted/absent") == Accepted()
+    assert await conversation.submit("go", message_id, model="scripted/absent") == PerhapsSent(taken=True)
     found = await conversation.reaches(message_id, Standing.UNSTARTED)
     assert found.usage.model_calls == 0
 

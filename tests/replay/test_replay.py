@@ -90,7 +90,7 @@ def pauses_before_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("mutate", "name"),
     [
-        (opens_twice, "turn_normal"),
+        (opens_twice, "turn_lost"),
         (submits_by_another_name, "turn_lost"),
         (calls_nothing_locally, "turn_normal"),
         (forgets_its_state, "turn_interrupted"),

@@ -106,12 +106,12 @@ class Truthful:
         if self.truth.is_away(at):
             return NotSent(failure=SILENT)
         if self.stored_at is not None and at >= self.stored_at:
-            return Accepted(already_there=True)
+            return Accepted()
         self.posts += 1
         if self.posts <= self.truth.lost_posts:
             return PerhapsSent(detail="no answer")
         self.stored_at = at + seconds(self.truth.reaches_after + self.truth.stored_after)
-        return Accepted() if self.truth.answers else PerhapsSent(detail="no answer")
+        return PerhapsSent(taken=True) if self.truth.answers else PerhapsSent(detail="no answer")
 
     def look(self, at: datetime) -> Observation:
         if self.truth.is_away(at):

@@ -14,6 +14,7 @@ from tests.unit.turn_story import (
     OPENED,
     PERHAPS_SENT,
     RUNNING,
+    TAKEN,
     UNSTARTED,
     WAITING,
     accepted,
@@ -188,6 +189,22 @@ def test_a_prompt_that_was_not_sent_is_sent_again_after_a_pause() -> None:
     story = submitting().learns(NOT_SENT)
     assert story.waits == 1
     assert story.after(1).decision == Submit()
+
+
+def test_a_prompt_that_was_taken_is_looked_for_when_an_event_says_so_or_after_a_while() -> None:
+    story = submitting().learns(TAKEN)
+    assert story.waits == 5
+    assert story.after(1).hears(EventKind.IDLE).decision == Look(Wake.EVENT)
+
+
+def test_a_turn_that_looks_often_looks_for_its_taken_prompt_as_often() -> None:
+    assert submitting(TurnLimits(look_interval=seconds(1))).learns(TAKEN).waits == 1
+
+
+def test_a_taken_prompt_that_never_appears_is_sent_again_only_after_the_whole_budget() -> None:
+    story = submitting().learns(TAKEN).after(5).looks(NO_PROMPT).after(24).looks(NO_PROMPT)
+    assert isinstance(story.decision, Wait)
+    assert isinstance(story.after(3).looks(NO_PROMPT).decision, Submit)
 
 
 def test_a_prompt_that_was_perhaps_sent_is_looked_for_until_its_budget_is_over() -> None:

@@ -11,7 +11,7 @@ from turnkeeper import threads
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import MAX_PROMPT_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, TurnLimits
 from turnkeeper.messages import Evidence, Outcome, StartTurn, ThreadState, TurnRecord
-from turnkeeper.observations import Failure
+from turnkeeper.observations import Admission, Failure
 from turnkeeper.readings import SETTLEMENTS
 from turnkeeper.turn import IllegalTransitionError
 from turnkeeper.vocabulary import EvidenceKind, Fault, OnBusy, Reason, SessionStatus, TurnState
@@ -21,9 +21,12 @@ def start(key: str, prompt: str = "go", on_busy: OnBusy = OnBusy.QUEUE) -> Start
     return StartTurn(prompt=prompt, idempotency_key=key, on_busy=on_busy)
 
 
+ADMITTED = Admission(task_queue="q", directory="/work", limits=TurnLimits())
+
+
 def accept(state: ThreadState, *keys: str) -> ThreadState:
     for key in keys:
-        state = threads.accept(state, start(key), None, T0).state
+        state = threads.accept(state, start(key), ADMITTED, T0).state
     return state
 
 
@@ -52,7 +55,7 @@ RUNNING = threads.started(begin(accept(IDLE, "one")), "run-1")
 
 
 def test_a_turn_goes_from_the_queue_through_starting_and_running_to_ready() -> None:
-    accepted = threads.accept(IDLE, start("one"), None, T0)
+    accepted = threads.accept(IDLE, start("one"), ADMITTED, T0)
     assert (accepted.turn_id, accepted.repeated, accepted.state.status) == ("t1", False, SessionStatus.IDLE)
     begun = begin(accepted.state)
     assert (begun.status, begun.queue) == (SessionStatus.STARTING, ())
@@ -72,10 +75,10 @@ def test_one_turn_runs_and_the_others_wait_in_order() -> None:
 
 
 def test_the_same_key_gives_the_same_turn_and_nothing_more() -> None:
-    again = threads.accept(RUNNING, start("one", "something else", OnBusy.REJECT), None, T0)
+    again = threads.accept(RUNNING, start("one", "something else", OnBusy.REJECT), ADMITTED, T0)
     assert (again.turn_id, again.repeated, again.state) == ("t1", True, RUNNING)
     over = threads.settled(RUNNING, outcome(), "ses_1")
-    assert threads.accept(over, start("one"), None, T0).repeated
+    assert threads.accept(over, start("one"), ADMITTED, T0).repeated
 
 
 def test_a_busy_thread_says_so_to_who_will_not_wait() -> None:
@@ -95,7 +98,7 @@ def test_waiting_prompts_are_bounded_together_but_one_that_need_not_wait_is_not(
     huge = start("huge", "x" * MAX_PROMPT_CHARACTERS)
     assert threads.refusal(IDLE, huge) is None
     assert threads.refusal(RUNNING, huge) is None
-    queued = threads.accept(RUNNING, huge, None, T0).state
+    queued = threads.accept(RUNNING, huge, ADMITTED, T0).state
     error = threads.refusal(queued, start("small"))
     assert error is not None
     assert error.failure().code == "queue_full"
@@ -125,10 +128,10 @@ def test_only_the_latest_turns_are_remembered() -> None:
 
 def test_a_start_is_told_how_many_turns_come_first() -> None:
     state = accept(RUNNING, "two")
-    accepted = threads.accept(state, start("three"), None, T0)
+    accepted = threads.accept(state, start("three"), ADMITTED, T0)
     result = threads.start_result(accepted.state, "thread", accepted)
     assert (result.turn_id, result.position, result.state, result.run_id) == ("t3", 2, TurnState.QUEUED, None)
-    again = threads.accept(accepted.state, start("one"), None, T0)
+    again = threads.accept(accepted.state, start("one"), ADMITTED, T0)
     running = threads.start_result(again.state, "thread", again)
     assert (running.position, running.state, running.run_id) == (0, TurnState.RUNNING, "run-1")
 
@@ -137,13 +140,15 @@ def test_a_forgotten_turn_is_not_said_to_have_succeeded() -> None:
     state = threads.settled(RUNNING, outcome(Reason.PROVIDER_ERROR), "ses_1")
     for number in range(MAX_RECENT_TURNS):
         state = threads.settled(begin(accept(state, f"key {number}")), outcome(), "ses_1")
-    again = threads.accept(state, start("one"), None, T0)
+    again = threads.accept(state, start("one"), ADMITTED, T0)
     assert threads.start_result(again.state, "thread", again).state is not TurnState.COMPLETED
 
 
 def test_the_admitted_limits_are_the_turns() -> None:
     limits = TurnLimits(deadline=seconds(60))
-    assert threads.accept(IDLE, start("one"), limits, T0).state.queue[0].limits == limits
+    admission = ADMITTED.model_copy(update={"limits": limits, "session_id": "ses_1"})
+    queued = threads.accept(IDLE, start("one"), admission, T0).state.queue[0]
+    assert (queued.limits, queued.new_session_id) == (limits, "ses_1")
 
 
 @pytest.mark.parametrize(

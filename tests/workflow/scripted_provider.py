@@ -20,7 +20,6 @@ from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import (
     AbortReport,
     AbortRequest,
-    Accepted,
     Admission,
     AdmitRequest,
     Failure,
@@ -28,6 +27,7 @@ from turnkeeper.observations import (
     NotThere,
     Observation,
     OpenRequest,
+    PerhapsSent,
     PromptRequest,
     RelayRequest,
     Seen,
@@ -76,8 +76,12 @@ class ScriptedProvider:
     """The activities, under their real names."""
 
     def __init__(self, task_queue: str) -> None:
-        """Everything goes well until the script says otherwise. `local_calls`: as a worker of both queues admits."""
+        """Everything goes well until the script says otherwise. `local_calls`: as a worker of both queues admits.
+
+        `opens_at_door`: a first start gets its session when it is admitted, as from a provider that answers.
+        """
         self.local_calls = True
+        self.opens_at_door = True
         self.calls: list[Called] = []
         self.cancelled: list[Verb] = []
         self._task_queue = task_queue
@@ -115,8 +119,14 @@ class ScriptedProvider:
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:
         limits = request.limits or TurnLimits()
+        session = request.session
         usual = Admission(
-            task_queue=self._task_queue, local_calls=self.local_calls, directory=request.directory, limits=limits
+            task_queue=self._task_queue,
+            local_calls=self.local_calls,
+            directory=request.directory,
+            limits=limits,
+            session_id=opened(session).session_id if session and self.opens_at_door else None,
+            creation_key=session.creation_key if session and not self.opens_at_door else None,
         )
         admission: Admission = await self._perform("admit", request, usual)
         return admission
@@ -128,7 +138,7 @@ class ScriptedProvider:
 
     @activity.defn(name="submit")
     async def submit(self, request: PromptRequest) -> SubmitReport:
-        report: SubmitReport = await self._perform("submit", request, Accepted())
+        report: SubmitReport = await self._perform("submit", request, PerhapsSent(taken=True))
         return report
 
     @activity.defn(name="look")

@@ -43,7 +43,7 @@ async def test_prompts_given_while_busy_run_in_their_order_one_at_a_time(skippin
     assert [request.prompt for request in skipping_stage.provider.requests("submit")] == ["one", "two", "three"]
     assert [turn.turn_id for turn in settled.recent] == ["t1", "t2", "t3"]
     of_turns = [verb for verb in skipping_stage.provider.order() if verb != "admit"]
-    assert of_turns == ["open_session", "submit", "look"] * 3, "never two at a time"
+    assert of_turns == ["submit", "look", *["open_session", "submit", "look"] * 2], "never two at a time"
     assert len({turn.run_id for turn in settled.recent}) == 3, "each turn is a run of its own"
 
 
@@ -52,9 +52,24 @@ async def test_all_turns_of_a_thread_share_its_provider_session(skipping_stage: 
     await skipping_stage.start(thread, "one")
     await skipping_stage.start(thread, "two")
     settled = await skipping_stage.settled_thread(thread, turns=2)
-    created, resumed = skipping_stage.provider.requests("open_session")
-    assert created.session_id is None
+    created, known = (request.session for request in skipping_stage.provider.requests("admit"))
+    (resumed,) = skipping_stage.provider.requests("open_session")
+    assert created is not None
+    assert known is None, "only the first start has its session opened at the door"
     assert resumed.session_id == settled.session_id is not None
+
+
+async def test_a_session_that_could_not_be_opened_at_the_door_is_opened_by_the_turn(skipping_stage: Stage) -> None:
+    """The door's attempt may have created one all the same: the turn looks for it by the same key."""
+    thread = new_thread()
+    skipping_stage.provider.opens_at_door = False
+    await skipping_stage.start(thread)
+    settled = await skipping_stage.settled_thread(thread)
+    (tried,) = (request.session for request in skipping_stage.provider.requests("admit"))
+    (opened_later,) = skipping_stage.provider.requests("open_session")
+    assert opened_later.perhaps_created
+    assert opened_later.creation_key == tried.creation_key
+    assert settled.session_id is not None
 
 
 async def test_a_session_that_vanished_between_turns_is_replaced_once_and_then_kept(skipping_stage: Stage) -> None:

@@ -50,6 +50,7 @@ async def test_a_silent_provider_leaves_the_stop_unconfirmed_within_the_grace(st
 
 async def test_a_turn_that_is_only_starting_is_stopped_before_anything_is_sent(stage: Stage) -> None:
     stage.provider.local_calls = False
+    stage.provider.opens_at_door = False
     stage.provider.says("open_session", HANGS)
     thread = new_thread()
     await stage.start(thread, limits=QUICK)

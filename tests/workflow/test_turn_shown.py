@@ -19,7 +19,7 @@ BEGIN = "Rename the customer table"
 PRIVATE = "and-here-begins-what-only-the-agent-may-read"
 PROMPT = f"{BEGIN}, {'carefully, ' * 8}{PRIVATE}"
 
-TURN_EVENTS = 20
+TURN_EVENTS = 14
 """Events of a turn that is settled by its first look; ten more when its calls are not local. Only ever lower it."""
 THREAD_EVENTS = 16
 """Events of a thread after its first turn."""

@@ -62,13 +62,11 @@ class OpenCodeDriver:
         """Let a start pass, unless it is certain to fail. A provider that cannot be asked refuses nothing.
 
         Raises:
-            RefusedError: unknown model or agent, or a session of another directory.
+            RefusedError: unknown model or agent.
 
         """
         with suppress(ProviderError, TimeoutError):
             async with asyncio.timeout(CHECK_SECONDS):
-                if request.session_id is not None:
-                    await sessions.check_directory(self._client, request.session_id, request.directory)
                 await self._catalogue.check(request.directory, request.model, request.agent)
 
     async def open_session(self, request: SessionRequest) -> SessionReport:
@@ -79,9 +77,12 @@ class OpenCodeDriver:
         except TimeoutError:
             return Unreachable(failure=self._too_slow("opening the session", OPEN_SECONDS))
 
-    async def submit(self, request: PromptRequest) -> SubmitReport:
-        """Deliver the prompt unless it is there already. Safe to repeat, also after a lost answer."""
-        return await submission.submit(self._client, request)
+    async def submit(self, request: PromptRequest, seconds: float = submission.SUBMIT_SECONDS) -> SubmitReport:
+        """Deliver the prompt unless it is there already. Safe to repeat, also after a lost answer.
+
+        Nothing leaves after `seconds`, which must end before the caller gives the delivery up.
+        """
+        return await submission.submit(self._client, request, seconds)
 
     async def look(self, request: LookRequest) -> Observation:
         """One reading of the turn: the status first, then the messages, then what hangs on open tools."""

@@ -41,22 +41,6 @@ async def open_session(client: OpenCodeClient, catalogue: Catalogue, request: Se
         return Unreachable(failure=error.failure())
 
 
-async def check_directory(client: OpenCodeClient, session_id: str, directory: str) -> None:
-    """Pass when the session belongs to the directory, or does not exist.
-
-    Raises:
-        RefusedError: it belongs to another one, or its id is none.
-        ProviderError: it could not be read.
-
-    """
-    _check_form(session_id)
-    try:
-        session = await client.session(session_id)
-    except ProviderNotFoundError:
-        return
-    _check_same(session.directory, directory, session_id)
-
-
 async def _create(client: OpenCodeClient, request: SessionRequest) -> SessionReport:
     # Without a title of ours, the first prompt costs one more model call, whose stall nobody would see.
     title = bounded(request.title, MAX_TITLE) or f"Thread {request.thread_id}"

@@ -14,6 +14,7 @@ from tests.e2e.conftest import ASKING_PERMISSIONS
 from tests.e2e.turns.conftest import Measured
 from tests.e2e.turns.deployment import Deployment, assert_ended, deployed
 from tests.e2e.turns.prompts import DONE, bash, plan, short, slow_text
+from tests.e2e.waiting import until
 from turnkeeper.client import StartedTurn
 from turnkeeper.dev.model import ScriptedModel
 from turnkeeper.dev.opencode_server import OpenCodeServer
@@ -141,7 +142,9 @@ async def test_a_session_deleted_in_the_middle(deployment: Deployment) -> None:
     (await deployment.truth.delete(f"/session/{session.id}")).raise_for_status()
     result = await deployment.keeper.wait(started)
     assert_ended(result.outcome, TurnState.INTERRUPTED, Reason.SESSION_GONE, woken_by=(Wake.EVENT, Wake.TIMER))
-    assert (await deployment.keeper.thread(started.thread_id)).status is SessionStatus.STOPPED
+    await until(
+        lambda: deployment.keeper.thread(started.thread_id), lambda thread: thread.status is SessionStatus.STOPPED
+    )
     again = await deployment.settled(await deployment.start("hello", thread=started.thread_id))
     assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
     assert again.context_lost
