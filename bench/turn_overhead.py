@@ -30,8 +30,11 @@ PROMPTS: Final = {
     "3 s": 'bench <<<[{"kind": "text", "tokens": 60, "interval": 0.05}]>>>',
     "shortest": 'bench <<<[{"kind": "text", "tokens": 1}]>>>',
 }
-ROUNDS: Final = {1: 10, 8: 5, 20: 4, 60: 2}
+ROUNDS: Final = {1: 10, 8: 6, 20: 6, 60: 3}
 """Rounds of each kind by turns at once: enough for a median, in minutes."""
+
+WARM_UP: Final = 2
+"""Rounds that count for nothing: the instance, connections, caches and just-in-time compilers of all sides."""
 
 RELAY_DEADLINE: Final = 30.0
 """Seconds until the relay is attached; it takes a fraction of one."""
@@ -101,12 +104,12 @@ async def measure(running: Servers, prompt: str, at_once: int, rounds: int) -> d
     found: dict[str, list[TimedTurn]] = {"bare": [], "durable": []}
     cpu: dict[str, list[dict[str, float]]] = {"bare": [], "durable": []}
     async with running.opencode.client(timeout=TURN_TIMEOUT) as http:
-        for number in range(rounds + 1):  # the first one warms up: instance, connections, workflow code
+        for number in range(WARM_UP + rounds):
             for name in found:
                 async with bare_side(running, http) if name == "bare" else durable_side(running, http) as turn:
                     before = running.cpu()
                     turns = await asyncio.gather(*(turn(prompt) for _ in range(at_once)))
-                    if number:
+                    if number >= WARM_UP:
                         found[name] += turns
                         cpu[name].append(cpu_per_turn(before, running.cpu(), at_once))
     return {side: _summary(found[side], cpu[side]) for side in found}
