@@ -36,6 +36,24 @@ MAX_KEY_CHARACTERS: Final = 200
 MAX_REASON_CHARACTERS: Final = 1000
 """Characters of the reason given with a stop."""
 
+MAX_REQUEST_ID_CHARACTERS: Final = 100
+"""Characters of a request's id. OpenCode's have 30."""
+
+MAX_ANSWERS: Final = 20
+"""Answers to one request, and choices in one of them. A request with more questions is no question to a person."""
+
+MAX_ANSWER_CHARACTERS: Final = 8000
+"""Characters of one answer to a question: a page or two of text."""
+
+MAX_PERMISSION_RULES: Final = 100
+"""Permission rules of a thread: they travel with every turn."""
+
+MAX_PATTERN_CHARACTERS: Final = 500
+"""Characters of a permission rule's pattern."""
+
+MAX_REQUESTS_KEPT: Final = 200
+"""Requests of one turn that it remembers with their answers, newest last."""
+
 MAX_RECENT_TURNS: Final = 20
 """Settled turns that a thread remembers itself. Older ones are in Temporal's visibility."""
 
@@ -103,6 +121,11 @@ class TurnLimits(BaseModel):
     stop_quiet: Duration = _seconds(
         5,
         "After a stop, how long a prompt must stay without a run before that counts as confirmed (1.25 s at worst).",
+    )
+    request_timeout: Duration | None = Field(
+        default=None,
+        description="Nobody answered a permission or question for so long: it is rejected, which ends the turn unless "
+        "a sub-agent asked. None waits for a person until the deadline.",
     )
     deadline: Duration = _seconds(8 * 3600, "The hard end of a turn; nothing extends it. A working day of an agent.")
     text_limit: Annotated[int, Field(gt=0, le=512 * 1024)] = Field(

@@ -8,26 +8,35 @@ wrote. Durations are ISO 8601 (`PT10S`) or plain seconds in JSON; times are UTC.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from turnkeeper.limits import (
+    MAX_ANSWER_CHARACTERS,
+    MAX_ANSWERS,
     MAX_DIRECTORY_CHARACTERS,
+    MAX_PATTERN_CHARACTERS,
+    MAX_PERMISSION_RULES,
     MAX_PROMPT_CHARACTERS,
     MAX_REASON_CHARACTERS,
+    MAX_REQUEST_ID_CHARACTERS,
     MAX_THREAD_EVENTS,
     TurnLimits,
 )
-from turnkeeper.observations import Failure, OpenRequest, RelayStatus, ToolUse, Usage
+from turnkeeper.observations import Failure, OpenRequest, RelayStatus, Reply, ToolUse, Usage
 from turnkeeper.vocabulary import (
     AgentName,
+    AnsweredBy,
+    AnswerState,
     Command,
     EndpointName,
     EvidenceKind,
     Key,
     ModelName,
     OnBusy,
+    PermissionReply,
+    PolicyAction,
     Reason,
     Record,
     SessionStatus,
@@ -63,6 +72,23 @@ class Evidence(Record):
     detail: str
 
 
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PATTERN_CHARACTERS)]
+
+
+class PermissionRule(Command):
+    """Answers permissions without a person. Patterns as in OpenCode's own rules; of several rules the first match wins.
+
+    A denied request is rejected with a message, so the agent goes on without it; what no rule matches is asked.
+    """
+
+    permission: Pattern = Field(description='such as "bash", or "*" for every one')
+    target: Pattern = Field(default="*", description='of what is asked for, such as "git *"')
+    action: PolicyAction
+
+
+PermissionRules = Annotated[tuple[PermissionRule, ...], Field(max_length=MAX_PERMISSION_RULES)]
+
+
 class TurnInput(Record):
     """All that a `Turn` needs to know; nothing is read from configuration while it runs."""
 
@@ -83,6 +109,7 @@ class TurnInput(Record):
     model: ModelName | None = None
     agent: AgentName | None = None
     limits: TurnLimits = TurnLimits()
+    permissions: tuple[PermissionRule, ...] = ()
 
 
 class Outcome(Record):
@@ -133,6 +160,48 @@ class InterruptResult(Record):
         return self.outcome is None or self.outcome.confirmed is not False
 
 
+Choices = Annotated[
+    tuple[Annotated[str, StringConstraints(max_length=MAX_ANSWER_CHARACTERS)], ...], Field(max_length=MAX_ANSWERS)
+]
+
+
+class Answer(Command):
+    """Update `answer` of `Turn`, and its signal twin `request_answer`. Exactly one of permission, answers and reject.
+
+    The first answer to a request wins; the same one again gets the same result.
+    """
+
+    request_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_REQUEST_ID_CHARACTERS)]
+    permission: PermissionReply | None = None
+    answers: Annotated[tuple[Choices, ...], Field(max_length=MAX_ANSWERS)] | None = Field(
+        default=None, description="for each question its answers: one, or several where that is allowed"
+    )
+    reject: bool = Field(default=False, description="a permission or a question")
+    message: Annotated[str, StringConstraints(max_length=MAX_REASON_CHARACTERS)] = Field(
+        default="", description="with a rejected permission: what to do instead; without one the turn ends"
+    )
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> Self:
+        if (self.permission is not None) + (self.answers is not None) + self.reject != 1:
+            raise ValueError("give exactly one of permission, answers and reject")
+        rejects = self.reject or self.permission is PermissionReply.REJECT
+        if self.message and not rejects:
+            raise ValueError("only a rejection carries a message")
+        return self
+
+
+class AnswerResult(Record):
+    """What became of an answer, and the answer that won."""
+
+    turn_id: str | None
+    request_id: str
+    state: AnswerState
+    answer: Reply | None = Field(default=None, description="the one that won; None: not given through Turnkeeper")
+    by: AnsweredBy | None = None
+    failure: Failure | None = None
+
+
 class TurnSnapshot(Record):
     """Query `snapshot` of `Turn`."""
 
@@ -151,6 +220,7 @@ class TurnSnapshot(Record):
     looks: int = 0
     events_seen: int = 0
     open_requests: tuple[OpenRequest, ...] = ()
+    answers: tuple[AnswerResult, ...] = Field(default=(), description="to this turn's requests, newest last, bounded")
     tools: tuple[ToolUse, ...] = ()
     tool_calls: int = 0
     usage: Usage = Usage()
@@ -167,6 +237,9 @@ class StartTurn(Command):
     agent: AgentName | None = None
     on_busy: OnBusy = OnBusy.QUEUE
     limits: TurnLimits | None = Field(default=None, description="those set override the endpoint's own")
+    permissions: PermissionRules | None = Field(
+        default=None, description="stay with the thread until given again; None keeps those it has"
+    )
     endpoint: EndpointName | None = Field(default=None, description="refused if the thread belongs to another one")
     directory: str | None = Field(default=None, description="refused if the thread works in another one")
 
@@ -223,6 +296,7 @@ class ThreadState(Record):
     directory: str | None = Field(default=None, description="as admitted: absolute, links resolved")
     task_queue: str = WORKFLOW_TASK_QUEUE
     local_calls: bool = False
+    permissions: tuple[PermissionRule, ...] = ()
     active: TurnRecord | None = None
     queue: tuple[QueuedTurn, ...] = ()
     recent: tuple[TurnRecord, ...] = ()

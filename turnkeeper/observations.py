@@ -19,6 +19,7 @@ from turnkeeper.vocabulary import (
     EventKind,
     Fault,
     ModelName,
+    PermissionReply,
     Record,
     Standing,
     ThreadId,
@@ -55,14 +56,45 @@ class ToolUse(Record):
     title: str = ""
 
 
+class Option(Record):
+    """A choice that a question offers."""
+
+    label: str
+    description: str = ""
+
+
+class Question(Record):
+    """One question of a request. Its own words are an answer too: the options are offers."""
+
+    text: str
+    header: str = ""
+    options: tuple[Option, ...] = ()
+    multiple: bool = Field(default=False, description="several answers may be given")
+
+
+RequestKind = Literal["permission", "question"]
+
+
 class OpenRequest(Record):
-    """A permission or a question that the agent puts to a person."""
+    """A permission or a question that the agent puts to a person. Bounded in every part."""
 
     request_id: str
-    kind: Literal["permission", "question"]
-    session_id: str
+    kind: RequestKind
+    session_id: str = Field(description="the session that asks: the turn's own, or a child's")
     title: str
-    asked_at: datetime | None = None
+    asked_at: datetime | None = Field(default=None, description="when the turn first saw it")
+    permission: str = Field(default="", description='what a permission is about, such as "bash"; any name')
+    patterns: tuple[str, ...] = Field(default=(), description="what it is asked for: commands, paths, addresses")
+    patterns_cut: bool = Field(default=False, description="not all of it is here: no rule may allow it")
+    questions: tuple[Question, ...] = ()
+
+
+class Reply(Record):
+    """An answer as the provider gets it. With neither of the first two it rejects a question."""
+
+    permission: PermissionReply | None = None
+    answers: tuple[tuple[str, ...], ...] | None = Field(default=None, description="one entry for each question")
+    message: str = Field(default="", description="with a rejected permission: what to do instead; the turn goes on")
 
 
 class Seen(Record):
@@ -97,6 +129,7 @@ class Unreachable(Record):
 
     kind: Literal["unreachable"] = "unreachable"
     failure: Failure
+    perhaps_done: bool = Field(default=False, description="what was asked for may have been done all the same")
 
 
 Observation = Annotated[Seen | NotThere | Unreachable, Field(discriminator="kind")]
@@ -247,6 +280,32 @@ class AbortReport(Record):
 
     sent: bool
     failure: Failure | None = None
+
+
+class ReplyRequest(Record):
+    """Give the provider the answer to a request."""
+
+    endpoint: EndpointName
+    directory: str
+    session_id: str = Field(description="the session that asks")
+    request_id: str
+    kind: RequestKind
+    reply: Reply
+
+
+class Replied(Record):
+    """The provider took the answer."""
+
+    kind: Literal["replied"] = "replied"
+
+
+class Gone(Record):
+    """Confirmed: the request is not open any more. No error: somebody else answered it, or it was withdrawn."""
+
+    kind: Literal["gone"] = "gone"
+
+
+ReplyReport = Annotated[Replied | Gone | Refused | Unreachable, Field(discriminator="kind")]
 
 
 class RelayRequest(Record):

@@ -72,6 +72,7 @@ class Wake(StrEnum):
     ATTACH = "attach"  # the relay (re)attached: events before that may be lost
     TIMER = "timer"
     STOP = "stop"
+    ANSWER = "answer"  # a request was answered: see what the agent makes of it
 
 
 class Fault(StrEnum):
@@ -118,6 +119,39 @@ class OnBusy(StrEnum):
 
     QUEUE = "queue"
     REJECT = "reject"
+
+
+class PermissionReply(StrEnum):
+    """What a person says to a permission. A rejection without a message ends the turn, one with a message does not."""
+
+    ONCE = "once"
+    ALWAYS = "always"  # of like requests too, in every session of the directory, until the provider restarts
+    REJECT = "reject"
+
+
+class PolicyAction(StrEnum):
+    """What a thread's permission rule does with a request."""
+
+    ASK = "ask"  # a person
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class AnsweredBy(StrEnum):
+    """Who gave an answer."""
+
+    PERSON = "person"
+    POLICY = "policy"  # a permission rule of the thread
+    TIMEOUT = "timeout"  # nobody answered within `request_timeout`
+
+
+class AnswerState(StrEnum):
+    """What became of an answer."""
+
+    DELIVERED = "delivered"  # the provider took it
+    STALE = "stale"  # the request is gone: answered elsewhere, withdrawn, or over with its turn
+    ALREADY_ANSWERED = "already_answered"  # another answer came first
+    REFUSED = "refused"  # the provider would not take it, or did not answer for too long: answer again
 
 
 class Record(BaseModel):

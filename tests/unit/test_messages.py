@@ -14,10 +14,12 @@ from tests.unit.scripted_turn import T0, seconds, seen
 from turnkeeper import messages, observations
 from turnkeeper.limits import MAX_KEY_CHARACTERS, MAX_PROMPT_CHARACTERS, MAX_REASON_CHARACTERS, TurnLimits
 from turnkeeper.messages import (
+    Answer,
     Evidence,
     Interrupt,
     InterruptResult,
     Outcome,
+    PermissionRule,
     QueuedTurn,
     StartTurn,
     ThreadInput,
@@ -174,6 +176,32 @@ def test_no_duration_changes_on_its_way(value: float) -> None:
     assert TurnLimits.model_validate_json(limits.model_dump_json()) == limits
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"permission": "once", "reject": True},
+        {"permission": "once", "answers": [["red"]]},
+        {"permission": "once", "message": "but be quick"},
+        {"answers": [["red"]], "message": "why"},
+        {"permission": "perhaps"},
+    ],
+)
+def test_an_answer_says_one_thing(fields: dict[str, object]) -> None:
+    refused(Answer, {"request_id": "per_1", **fields})
+
+
+def test_an_answer_that_says_one_thing_is_taken() -> None:
+    given: tuple[dict[str, object], ...] = (
+        {"permission": "always"},
+        {"permission": "reject", "message": "use ls"},
+        {"reject": True, "message": "use ls"},
+        {"answers": [["red"], ["S", "L"]]},
+    )
+    for fields in given:
+        Answer.model_validate_json(json.dumps({"request_id": "per_1", **fields}))
+
+
 @pytest.mark.parametrize("kind", ["seen", "not_there", "unreachable"])
 def test_the_three_observations_are_never_mixed_up(kind: str) -> None:
     fields: dict[str, dict[str, object]] = {
@@ -196,7 +224,7 @@ def models() -> list[type[BaseModel]]:
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
 def test_everything_is_immutable_and_knows_what_to_do_with_a_strange_field(model: type[BaseModel]) -> None:
     assert model.model_config["frozen"]
-    sent_by_others = {StartTurn, Interrupt, ProviderEvents, RelayStatus}
+    sent_by_others = {StartTurn, Interrupt, Answer, PermissionRule, ProviderEvents, RelayStatus}
     assert (model.model_config["extra"] == "forbid") == (model in sent_by_others)
     assert issubclass(model, Command) == (model in sent_by_others)
 
