@@ -157,11 +157,11 @@ class Turnkeeper:
         return StartedTurn(thread_id, key, result)
 
     async def _update_start(self, thread_id: str, thread: ThreadInput | None, start: StartTurn) -> StartTurnResult:
+        # Not under the key as the update's id: Temporal would give a repeated one the first answer, and the thread
+        # could neither say that it is repeated nor refuse another prompt.
         if thread is None:
             handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
-            answer: StartTurnResult = await handle.execute_update(
-                "start_turn", start, id=start.idempotency_key, result_type=StartTurnResult
-            )
+            answer: StartTurnResult = await handle.execute_update("start_turn", start, result_type=StartTurnResult)
             return answer
         operation: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
             "Thread",
@@ -176,7 +176,6 @@ class Turnkeeper:
             "start_turn",
             start,
             start_workflow_operation=operation,
-            id=start.idempotency_key,
             result_type=StartTurnResult,
         )
         return result

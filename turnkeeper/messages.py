@@ -303,7 +303,9 @@ class ThreadState(Record):
     last_error: str | None = None
     refusals: tuple[Refusal, ...] = Field(default=(), description="of kept starts, newest last, bounded")
     turns_accepted: int = 0
-    idempotency: tuple[tuple[str, str], ...] = Field(default=(), description="(key, turn id), newest last, bounded")
+    idempotency: tuple[tuple[str, str] | tuple[str, str, str], ...] = Field(
+        default=(), description="(key, turn id, digest of the prompt), newest last, bounded; the digest came later"
+    )
 
 
 class ThreadInput(Record):

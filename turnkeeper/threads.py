@@ -7,6 +7,7 @@ nothing in the queue while the thread could run it.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,12 +23,15 @@ from turnkeeper.vocabulary import OnBusy, SessionStatus, TurnState
 PROMPT_START_CHARACTERS: Final = 80
 """Characters of a prompt kept for lists: one line of a terminal."""
 
+DIGEST_CHARACTERS: Final = 16
+"""Hexadecimal digits kept of a prompt's hash, to know it again: 64 bits, against mistakes and not against attacks."""
+
 _BUSY: Final = frozenset({SessionStatus.STARTING, SessionStatus.RUNNING})
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A start that the thread took; `turn` is None when its idempotency key was known."""
+    """A start that the thread took; `repeated`: it was taken before, under the same idempotency key."""
 
     state: ThreadState
     turn_id: str
@@ -35,9 +39,9 @@ class Accepted:
 
 
 def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
-    """Why `start` cannot be taken now, or None. A repeated key is never refused: it gives the earlier turn."""
-    if _known(state, start.idempotency_key) is not None:
-        return None
+    """Why `start` cannot be taken now, or None. A repeated start is never refused: it gives the earlier turn."""
+    if (earlier := _known(state, start.idempotency_key)) is not None:
+        return _other_prompt(start, *earlier)
     busy = state.active is not None or bool(state.queue)
     if busy and start.on_busy is OnBusy.REJECT:
         return RefusedError(
@@ -64,11 +68,10 @@ def accept(state: ThreadState, start: StartTurn, admission: Admission | None, no
         RefusedError: the thread cannot take it (see `refusal`).
 
     """
-    earlier = _known(state, start.idempotency_key)
-    if earlier is not None:
-        return Accepted(state, earlier, repeated=True)
     if (error := refusal(state, start)) is not None:
         raise error
+    if (earlier := _known(state, start.idempotency_key)) is not None:
+        return Accepted(state, earlier[0], repeated=True)
     if admission is None:
         raise IllegalTransitionError("a start that nobody admitted")
     turn_id = f"t{state.turns_accepted + 1}"
@@ -87,7 +90,7 @@ def accept(state: ThreadState, start: StartTurn, admission: Admission | None, no
             "local_calls": admission.local_calls,
             "turns_accepted": state.turns_accepted + 1,
             "queue": (*state.queue, queued),
-            "idempotency": (*state.idempotency, (start.idempotency_key, turn_id))[-MAX_REMEMBERED_KEYS:],
+            "idempotency": (*state.idempotency, _remembered(start, turn_id))[-MAX_REMEMBERED_KEYS:],
         }
     )
     return Accepted(check(accepted), turn_id, repeated=False)
@@ -195,5 +198,31 @@ def check(state: ThreadState) -> ThreadState:
     return state
 
 
-def _known(state: ThreadState, key: str) -> str | None:
-    return next((turn_id for known, turn_id in reversed(state.idempotency) if known == key), None)
+def _known(state: ThreadState, key: str) -> tuple[str, str | None] | None:
+    """Turn and prompt digest of a key that was used before. Threads of an earlier version kept no digest."""
+    return next(
+        (
+            (turn_id, digest[0] if digest else None)
+            for known, turn_id, *digest in reversed(state.idempotency)
+            if known == key
+        ),
+        None,
+    )
+
+
+def _remembered(start: StartTurn, turn_id: str) -> tuple[str, str, str]:
+    return start.idempotency_key, turn_id, _digest(start.prompt)
+
+
+def _digest(prompt: str) -> str:
+    return hashlib.sha256(prompt.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def _other_prompt(start: StartTurn, turn_id: str, digest: str | None) -> RefusedError | None:
+    if digest is None or digest == _digest(start.prompt):
+        return None
+    return RefusedError(
+        f"The key was used before, with another prompt (turn {turn_id}).",
+        code="key_reused",
+        next_step="Use a new key for a new prompt.",
+    )

@@ -75,10 +75,25 @@ def test_one_turn_runs_and_the_others_wait_in_order() -> None:
 
 
 def test_the_same_key_gives_the_same_turn_and_nothing_more() -> None:
-    again = threads.accept(RUNNING, start("one", "something else", OnBusy.REJECT), ADMITTED, T0)
+    again = threads.accept(RUNNING, start("one", on_busy=OnBusy.REJECT), None, T0)
     assert (again.turn_id, again.repeated, again.state) == ("t1", True, RUNNING)
     over = threads.settled(RUNNING, outcome(), "ses_1")
     assert threads.accept(over, start("one"), ADMITTED, T0).repeated
+
+
+def test_a_known_key_with_another_prompt_is_refused_before_and_after_the_turn() -> None:
+    over = threads.settled(RUNNING, outcome(), "ses_1")
+    for state in (RUNNING, over):
+        with pytest.raises(RefusedError, match=r"with another prompt \(turn t1\)") as refused:
+            threads.accept(state, start("one", "something else"), ADMITTED, T0)
+        assert refused.value.detail_code == "key_reused"
+
+
+def test_keys_that_an_earlier_version_remembered_are_still_known() -> None:
+    carried = ThreadState.model_validate_json('{"turns_accepted": 1, "idempotency": [["one", "t1"]]}')
+    assert threads.accept(carried, start("one", "whatever it was"), None, T0).turn_id == "t1"
+    remembered = accept(carried, "two").model_dump_json()
+    assert threads.accept(ThreadState.model_validate_json(remembered), start("two"), None, T0).turn_id == "t2"
 
 
 def test_a_busy_thread_says_so_to_who_will_not_wait() -> None:

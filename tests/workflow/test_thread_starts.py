@@ -40,7 +40,17 @@ async def test_the_same_key_again_is_the_same_turn_while_it_runs_and_when_it_is_
     after = await stage.start(thread, idempotency_key="k")
     assert {started.result.turn_id for started in (first, during, after) if started.result} == {"t1"}
     assert (await stage.keeper.wait(after)).turn_id == "t1"
+    assert [started.result.repeated for started in (first, during, after) if started.result] == [False, True, True]
     assert stage.provider.count("submit") == 1
+
+
+async def test_a_known_key_with_another_prompt_is_refused_and_starts_nothing(skipping_stage: Stage) -> None:
+    stage, thread = skipping_stage, new_thread()
+    await stage.start(thread, "Fix the test", idempotency_key="k")
+    with pytest.raises(RefusedError, match="with another prompt") as refused:
+        await stage.start(thread, "Delete the test", idempotency_key="k")
+    assert refused.value.detail_code == "key_reused"
+    assert len((await stage.settled_thread(thread)).recent) == 1
 
 
 async def test_the_same_key_many_times_at_once_is_one_turn(skipping_stage: Stage) -> None:
