@@ -52,7 +52,7 @@ from turnkeeper.messages import (
     turn_workflow_id,
 )
 from turnkeeper.search_attributes import ENDPOINT, THREAD
-from turnkeeper.vocabulary import OnBusy
+from turnkeeper.vocabulary import OnBusy, OnLost
 
 ACCEPT_TIMEOUT: Final = 15.0
 """Seconds for a worker to accept a start. Accepting takes tens of milliseconds; the rest is for a busy fleet."""
@@ -116,6 +116,7 @@ class Turnkeeper:
         agent: str | None = None,
         idempotency_key: str | None = None,
         on_busy: OnBusy = OnBusy.QUEUE,
+        on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
         accept_timeout: float = ACCEPT_TIMEOUT,
     ) -> StartedTurn:
@@ -136,6 +137,7 @@ class Turnkeeper:
                 model=model,
                 agent=agent,
                 on_busy=on_busy,
+                on_lost=on_lost,
                 limits=limits,
                 endpoint=endpoint,
                 directory=directory,

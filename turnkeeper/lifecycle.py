@@ -72,9 +72,12 @@ worst and its events make the turn look sooner; a look at once is work for OpenC
 TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.INTERRUPTED, TurnState.ERROR})
 
 
-def begin(limits: TurnLimits, now: datetime, *, resume: bool, session_open: bool = False) -> Turn:
-    """A turn that nobody has worked on. `resume`: the provider session was used before; `session_open`: just opened."""
-    return Turn(limits=limits, started_at=now, progress_at=now, resume=resume, session_open=session_open)
+def begin(limits: TurnLimits, now: datetime, *, resume: bool, session_open: bool = False, bound: bool = False) -> Turn:
+    """A turn that nobody has worked on.
+
+    `resume`: the provider session was used before; `session_open`: it was just opened; `bound`: no other will do.
+    """
+    return Turn(limits=limits, started_at=now, progress_at=now, resume=resume, session_open=session_open, bound=bound)
 
 
 def state_of(turn: Turn) -> TurnState:
@@ -136,6 +139,8 @@ def _session_reported(turn: Turn, report: SessionReport, now: datetime) -> Turn:
         case SessionMissing():
             if not turn.resume:
                 raise IllegalTransitionError("a session that was to be created was reported missing")
+            if turn.bound:
+                return session_gone(turn, now)
             return replace(turn, resume=False, context_lost=True, look_due=None, retries=0, unreachable_since=None)
         case Refused(failure=failure):
             return _refused(turn, failure, now)

@@ -128,6 +128,10 @@ class TurnLimits(BaseModel):
         "a sub-agent asked. None waits for a person until the deadline.",
     )
     deadline: Duration = _seconds(8 * 3600, "The hard end of a turn; nothing extends it. A working day of an agent.")
+    max_continues: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=2,
+        description="Follow-ups in a row with `on_lost: continue`: work that kills the provider each time must end.",
+    )
     text_limit: Annotated[int, Field(gt=0, le=512 * 1024)] = Field(
         default=64 * 1024,
         description="Characters of the final text kept in the outcome; the rest stays in the provider.",

@@ -35,6 +35,7 @@ from turnkeeper.vocabulary import (
     Key,
     ModelName,
     OnBusy,
+    OnLost,
     PermissionReply,
     PolicyAction,
     Reason,
@@ -110,6 +111,9 @@ class TurnInput(Record):
     agent: AgentName | None = None
     limits: TurnLimits = TurnLimits()
     permissions: tuple[PermissionRule, ...] = ()
+    continues: str | None = Field(
+        default=None, description="the turn whose run was lost and that this one goes on with, in its session only"
+    )
 
 
 class Outcome(Record):
@@ -210,6 +214,8 @@ class TurnSnapshot(Record):
     state: TurnState
     session_id: str | None
     client_message_id: str | None
+    context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
+    continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
     delivery: str
     doing: str = Field(description="what the turn waits for, in words")
     started_at: datetime
@@ -236,6 +242,7 @@ class StartTurn(Command):
     model: ModelName | None = None
     agent: AgentName | None = None
     on_busy: OnBusy = OnBusy.QUEUE
+    on_lost: OnLost = OnLost.SETTLE
     limits: TurnLimits | None = Field(default=None, description="those set override the endpoint's own")
     permissions: PermissionRules | None = Field(
         default=None, description="stay with the thread until given again; None keeps those it has"
@@ -268,6 +275,9 @@ class TurnRecord(Record):
     started_at: datetime | None = None
     completed_at: datetime | None = None
     error: str | None = None
+    next_step: str | None = Field(default=None, description="what to do about the error")
+    context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
+    continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
 
 
 class QueuedTurn(Record):
@@ -279,6 +289,8 @@ class QueuedTurn(Record):
     accepted_at: datetime
     new_session_id: str | None = Field(default=None, description="opened for it at the door")
     creation_key: str | None = Field(default=None, description="of a session that was perhaps created at the door")
+    continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
+    continued: int = Field(default=0, description="lost turns in a row before this one")
 
 
 class Refusal(Record):

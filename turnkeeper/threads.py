@@ -14,7 +14,16 @@ from typing import Final
 
 from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS
-from turnkeeper.messages import Outcome, QueuedTurn, Refusal, StartTurn, StartTurnResult, ThreadState, TurnRecord
+from turnkeeper.messages import (
+    Outcome,
+    QueuedTurn,
+    Refusal,
+    StartTurn,
+    StartTurnResult,
+    ThreadSnapshot,
+    ThreadState,
+    TurnRecord,
+)
 from turnkeeper.observations import Admission
 from turnkeeper.readings import SETTLEMENTS
 from turnkeeper.turn import IllegalTransitionError
@@ -114,7 +123,7 @@ def started(state: ThreadState, run_id: str) -> ThreadState:
     return check(state.model_copy(update={"status": SessionStatus.RUNNING, "active": active}))
 
 
-def settled(state: ThreadState, outcome: Outcome, session_id: str | None) -> ThreadState:
+def settled(state: ThreadState, outcome: Outcome, session_id: str | None, *, context_lost: bool = False) -> ThreadState:
     """The active turn is over: turn and session move in one step."""
     if state.active is None:
         raise IllegalTransitionError("a turn settled that the thread did not begin")
@@ -127,6 +136,8 @@ def settled(state: ThreadState, outcome: Outcome, session_id: str | None) -> Thr
             "confirmed": outcome.confirmed,
             "completed_at": outcome.completed_at,
             "error": bounded(error) if error else None,
+            "next_step": outcome.failure.next_step or None if outcome.failure is not None else None,
+            "context_lost": context_lost,
         }
     )
     failed = status in {SessionStatus.ERROR, SessionStatus.STOPPED}
@@ -173,6 +184,17 @@ def start_result(state: ThreadState, thread_id: str, accepted: Accepted) -> Star
     )
 
 
+def notes(turn: TurnRecord) -> list[str]:
+    """What else a person has to know of a turn, in words."""
+    found = [f"continues {turn.continues}"] if turn.continues else []
+    return [*found, "context lost"] if turn.context_lost else found
+
+
+def next_step(thread: ThreadSnapshot) -> str | None:
+    """What to do about the thread's last error; None when there is none, or nothing to say."""
+    return thread.recent[-1].next_step if thread.last_error is not None and thread.recent else None
+
+
 def record(queued: QueuedTurn) -> TurnRecord:
     """A waiting turn as lists show it."""
     return TurnRecord(
@@ -180,6 +202,7 @@ def record(queued: QueuedTurn) -> TurnRecord:
         idempotency_key=queued.start.idempotency_key,
         state=TurnState.QUEUED,
         prompt_start=bounded(queued.start.prompt, PROMPT_START_CHARACTERS),
+        continues=queued.continues,
     )
 
 

@@ -179,6 +179,7 @@ class Turn:
     limits: TurnLimits
     started_at: datetime
     resume: bool = False
+    bound: bool = False  # to that very session: without it the prompt makes no sense, so none is begun afresh
     session_open: bool = False
     context_lost: bool = False
     delivery: Delivery = Delivery.UNSENT

@@ -154,6 +154,13 @@ class AnswerState(StrEnum):
     REFUSED = "refused"  # the provider would not take it, or did not answer for too long: answer again
 
 
+class OnLost(StrEnum):
+    """What follows a turn whose run died inside the provider."""
+
+    SETTLE = "settle"  # a person decides
+    CONTINUE = "continue"  # a follow-up prompt in the same session, at most `max_continues` times in a row
+
+
 class Record(BaseModel):
     """Base of everything we write: immutable, tolerant of fields from a newer version."""
 

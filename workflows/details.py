@@ -5,7 +5,8 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from turnkeeper.messages import ThreadSnapshot, TurnSnapshot
+    from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnSnapshot
+    from turnkeeper.threads import next_step, notes
 
 
 def describe_turn(turn: TurnSnapshot) -> str:
@@ -18,6 +19,10 @@ def describe_turn(turn: TurnSnapshot) -> str:
         ("deadline", f"{turn.deadline_at:%Y-%m-%d %H:%M} UTC"),
         ("looks, events", f"{turn.looks}, {turn.events_seen}"),
     ]
+    if turn.continues is not None:
+        rows.append(("continues", f"{turn.continues}, which the provider lost"))
+    if turn.context_lost:
+        rows.append(("context", "**lost**: the earlier provider session was gone, this turn began a fresh one"))
     if turn.next_check_at is not None:
         rows.append(("next check", f"{turn.next_check_at:%H:%M:%S} UTC"))
     if turn.stop_requested_at is not None:
@@ -45,8 +50,14 @@ def describe_thread(thread: ThreadSnapshot) -> str:
     ]
     if thread.last_error is not None:
         rows.append(("last error", thread.last_error))
-    rows += [(f"turn {turn.turn_id}", f"{turn.state}, {turn.reason}") for turn in reversed(thread.recent)]
+    if (what_to_do := next_step(thread)) is not None:
+        rows.append(("what to do", what_to_do))
+    rows += [(f"turn {turn.turn_id}", _recent_words(turn)) for turn in reversed(thread.recent)]
     return _table(rows)
+
+
+def _recent_words(turn: TurnRecord) -> str:
+    return ", ".join([str(turn.state), str(turn.reason), *notes(turn)])
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

@@ -19,6 +19,7 @@ from temporalio.exceptions import (
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper import threads
+    from turnkeeper.continuation import continued
     from turnkeeper.errors import RefusedError, ServiceUnavailableError, bounded
     from turnkeeper.failures import to_application_error
     from turnkeeper.messages import (
@@ -70,6 +71,7 @@ class ThreadWorkflow:
         self._turn: workflow.ChildWorkflowHandle[object, TurnResult] | None = None
         self._last: tuple[str, Outcome] | None = None
         self._stop_early: Interrupt | None = None
+        self._stop_asked = False
         self._admitting = 0
         self._refused = False
         self._ending = False
@@ -261,14 +263,16 @@ class ThreadWorkflow:
             if self._stop_early is not None:
                 await self._stop(self._stop_early)
             result = await self._turn
-            outcome, session_id = result.outcome, result.session_id
+            outcome, session_id, context_lost = result.outcome, result.session_id, result.context_lost
         except ChildWorkflowError as error:
             # Terminated by an operator, or failed by a fault of ours: the turn itself could not say how it ended.
             outcome = workflow_lost(_started_at(self._state), workflow.now(), type(error.cause).__name__)
-            session_id = self._state.session_id
+            session_id, context_lost = self._state.session_id, False
         self._turn, self._stop_early = None, None
         self._last = (queued.turn_id, outcome)
-        self._state = threads.settled(self._state, outcome, session_id)
+        state = threads.settled(self._state, outcome, session_id, context_lost=context_lost)
+        self._state = continued(state, queued, outcome, workflow.now(), stop_asked=self._stop_asked)
+        self._stop_asked = False
 
     async def _start_child(self, queued: QueuedTurn) -> workflow.ChildWorkflowHandle[object, TurnResult]:
         turn = TurnInput(
@@ -285,6 +289,7 @@ class ThreadWorkflow:
             model=queued.start.model,
             agent=queued.start.agent,
             limits=queued.limits,
+            continues=queued.continues,
         )
         attributes = TypedSearchAttributes(
             [
@@ -317,6 +322,7 @@ class ThreadWorkflow:
         return self._state.active
 
     async def _stop(self, command: Interrupt) -> None:
+        self._stop_asked = True
         if self._turn is None:
             self._stop_early = command  # sent as soon as there is a turn to send it to
             return

@@ -68,7 +68,8 @@ class TurnWorkflow:
         """Mint the client message id, once: it is in history, so whatever is retried sends the same one."""
         self._input = turn
         resume = turn.session_id is not None and not turn.session_is_new
-        self._turn = begin(turn.limits, workflow.now(), resume=resume, session_open=turn.session_is_new)
+        bound = turn.continues is not None
+        self._turn = begin(turn.limits, workflow.now(), resume=resume, session_open=turn.session_is_new, bound=bound)
         self._session_id = turn.session_id
         self._session_created = False
         own_key = workflow.uuid4().hex
@@ -135,6 +136,8 @@ class TurnWorkflow:
             state=state_of(turn),
             session_id=self._session_id,
             client_message_id=self._message_id,
+            context_lost=turn.context_lost,
+            continues=self._input.continues,
             delivery=turn.delivery,
             doing=_doing(wait),
             started_at=turn.started_at,

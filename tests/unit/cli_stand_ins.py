@@ -29,7 +29,7 @@ from turnkeeper.messages import (
     TurnSnapshot,
 )
 from turnkeeper.observations import RelayStatus, Usage
-from turnkeeper.vocabulary import EvidenceKind, Reason, SessionStatus, TurnState, Wake
+from turnkeeper.vocabulary import EvidenceKind, OnLost, Reason, SessionStatus, TurnState, Wake
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN = "0190-run"
@@ -117,6 +117,7 @@ class ScriptedKeeper:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     known: bool = True  # the thread exists
     looks: int = 0
+    starts_with: list[OnLost] = field(default_factory=list)  # what each start said of a lost run
     asked: list[tuple[str, object]] = field(default_factory=list)
 
     async def start_turn(  # noqa: PLR0913 - the client's own signature
@@ -129,9 +130,11 @@ class ScriptedKeeper:
         model: str | None = None,
         agent: str | None = None,
         idempotency_key: str | None = None,
+        on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
     ) -> StartedTurn:
         self.asked.append(("start", (thread_id, prompt, endpoint, directory, model, agent, idempotency_key, limits)))
+        self.starts_with.append(on_lost)
         if endpoint is None and not self.known:
             raise RefusedError("There is no thread.", code="not_found")
         if isinstance(self.start, TurnkeeperError):

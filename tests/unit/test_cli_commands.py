@@ -27,7 +27,7 @@ from turnkeeper.cli.names import thread_for_key
 from turnkeeper.cli.service import CONNECTION_VARIABLES, Service
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import InterruptResult
-from turnkeeper.vocabulary import Reason, TurnState
+from turnkeeper.vocabulary import OnLost, Reason, TurnState
 
 Said = pytest.CaptureFixture[str]
 
@@ -296,3 +296,30 @@ def test_help_teaches_exit_codes_and_environment(capsys: Said) -> None:
 def test_version(capsys: Said) -> None:
     assert app.execute(["--version"]) == Exit.OK
     assert capsys.readouterr().out.startswith("turnkeeper 0.")
+
+
+def test_run_says_what_shall_follow_a_lost_run(capsys: Said) -> None:
+    keeper = keeper_that_settles()
+    assert app.execute(["run", "--on-lost", "continue", "Fix it"], connector_of(keeper)) == Exit.OK
+    assert app.execute(["run", "Fix it"], connector_of(keeper)) == Exit.OK
+    assert keeper.starts_with == [OnLost.CONTINUE, OnLost.SETTLE]
+    assert app.execute(["run", "--on-lost", "again", "Fix it"], connector_of(keeper)) == Exit.NOT_FOLLOWED
+    assert "'settle', 'continue'" in capsys.readouterr().err
+
+
+def test_show_says_what_was_lost_and_what_to_do(capsys: Said) -> None:
+    lost = record(
+        state=TurnState.INTERRUPTED,
+        reason=Reason.PROVIDER_LOST_TURN,
+        completed_at=SETTLED.completed_at,
+        error="The provider no longer runs it.",
+        next_step="Check the directory, then prompt again.",
+        context_lost=True,
+    )
+    follow_up = record(turn_id="t2", continues="t1")
+    seen = thread(active=follow_up, recent=(lost,), last_error=lost.error, status="running")
+    assert app.execute(["show", "shop"], connector_of(ScriptedKeeper(threads_seen=[seen]))) == Exit.OK
+    said = capsys.readouterr().out
+    assert "what to do: Check the directory, then prompt again." in said
+    assert "t1 interrupted: provider_lost_turn, context lost" in said
+    assert "t2 running, continues t1" in said

@@ -8,12 +8,24 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.unit.cli_stand_ins import RUN, SETTLED, STOPPED, RememberingView, ScriptedKeeper, record, snapshot, thread
+from tests.unit.cli_stand_ins import (
+    RUN,
+    SETTLED,
+    STOPPED,
+    T0,
+    RememberingView,
+    ScriptedKeeper,
+    outcome,
+    record,
+    result,
+    snapshot,
+    thread,
+)
 from turnkeeper.cli import following
 from turnkeeper.cli.following import STOP_SENT, STOPPING, Detached, Ending, Follower, Settled
 from turnkeeper.cli.views import Subject
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
-from turnkeeper.messages import InterruptResult
+from turnkeeper.messages import InterruptResult, TurnResult
 from turnkeeper.vocabulary import Reason, TurnState
 
 NO_WORKER = ServiceUnavailableError("No worker answered in time.")
@@ -205,3 +217,35 @@ async def test_a_turn_that_ended_before_it_began_is_an_error_of_the_turn() -> No
     async with case.following(Subject("shop", "t1", None, "k1")) as task:
         with pytest.raises(TurnkeeperError, match="before it began: turnkeeper_error"):
             await task
+
+
+class LosesTheFirst(ScriptedKeeper):
+    """The provider loses the first turn; the second goes on with it."""
+
+    async def result(self, thread_id: str, run_id: str | None = None) -> TurnResult:
+        self.asked.append(("result", (thread_id, run_id)))
+        return result(outcome(TurnState.INTERRUPTED, Reason.PROVIDER_LOST_TURN)) if run_id == RUN else result()
+
+
+LOST = record(state=TurnState.INTERRUPTED, reason=Reason.PROVIDER_LOST_TURN, completed_at=T0)
+
+
+async def test_a_turn_that_goes_on_with_a_lost_one_is_followed_and_said() -> None:
+    """The thread settles the lost one a moment after its result is there."""
+    next_turn = record(turn_id="t2", idempotency_key="k2", run_id="0191-run", continues="t1")
+    unsettled = thread(active=record(), recent=())
+    case = Case(LosesTheFirst(threads_seen=[unsettled, thread(active=next_turn, recent=(LOST,))]))
+    async with case.following() as task:
+        ending = await task
+    assert isinstance(ending, Settled)
+    assert ending.result.outcome.reason is Reason.FINISHED
+    assert (ending.subject.turn_id, ending.subject.run_id, ending.subject.continues) == ("t2", "0191-run", "t1")
+    assert case.view.has("notice the provider lost turn t1; t2 goes on with it")
+
+
+async def test_a_lost_turn_that_nothing_goes_on_with_is_the_end() -> None:
+    case = Case(LosesTheFirst(threads_seen=[thread(recent=(LOST,))]))
+    async with case.following() as task:
+        ending = await task
+    assert isinstance(ending, Settled)
+    assert ending.result.outcome.reason is Reason.PROVIDER_LOST_TURN

@@ -14,7 +14,18 @@ import turnkeeper
 PACKAGE: Final = Path(turnkeeper.__file__).parent
 
 PURE: Final = frozenset(
-    {"lifecycle", "readings", "turn", "threads", "messages", "observations", "vocabulary", "limits", "errors"}
+    {
+        "lifecycle",
+        "readings",
+        "turn",
+        "threads",
+        "continuation",
+        "messages",
+        "observations",
+        "vocabulary",
+        "limits",
+        "errors",
+    }
 )
 """Modules of the core. What they import of `turnkeeper` has to be among them, which makes the rule transitive."""
 

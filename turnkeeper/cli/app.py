@@ -28,6 +28,7 @@ from turnkeeper.cli.service import Connector, default_state_dir, find_service
 from turnkeeper.dev.errors import EmbeddedStackError
 from turnkeeper.dev.stack_state import ModelSource, Ports
 from turnkeeper.errors import TurnkeeperError
+from turnkeeper.vocabulary import OnLost
 
 PROGRAM: Final = "turnkeeper"
 
@@ -158,6 +159,10 @@ def run(  # noqa: PLR0913 - each is an option of the command
         str | None,
         typer.Option(metavar="KEY", help="The same key twice gives the same turn: a retry that cannot run twice."),
     ] = None,
+    on_lost: Annotated[
+        OnLost,
+        typer.Option(help="When OpenCode loses the run: settle, or continue with a follow-up prompt that says so."),
+    ] = OnLost.SETTLE,
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> int:
@@ -167,7 +172,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     twice at once leaves, and the turn goes on (`turnkeeper follow THREAD` comes back to it).
     """
     text = sys.stdin.read() if prompt == "-" else prompt
-    order = runs.Order(text, thread, directory, endpoint, model, agent, deadline, key)
+    order = runs.Order(text, thread, directory, endpoint, model, agent, deadline, key, on_lost)
     with errors_as_json(as_json=as_json):
         return asyncio.run(runs.run(_connector(ctx), _state(state_dir), order, as_json=as_json))
 

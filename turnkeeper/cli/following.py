@@ -20,6 +20,7 @@ from turnkeeper.cli.keeper import Keeper
 from turnkeeper.cli.views import Subject, View
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnResult, TurnSnapshot
+from turnkeeper.vocabulary import Reason
 
 FIRST_LOOKS: Final = 20
 """Looks at the quick pace: the first ten seconds, in which most changes."""
@@ -92,6 +93,7 @@ class Follower:
         self._stop_sent = False
         self._left = False
         self._before: TurnSnapshot | None = None
+        self._subject: Subject | None = None
 
     async def follow(self, subject: Subject) -> Ending:
         """Until the turn is over or the person leaves.
@@ -102,8 +104,9 @@ class Follower:
             TurnkeeperError: the turn's workflow did not end by itself.
 
         """
+        self._subject = subject
         async with _Tasks() as tasks:
-            watching = tasks.start(self._watch(subject))
+            watching = tasks.start(self._watch_all(subject))
             stopping: asyncio.Task[None] | None = None
             while True:
                 press = tasks.start(self._presses.get())
@@ -115,6 +118,37 @@ class Follower:
                     self._view.detached(lines.leaving(subject.thread_id, stop_sent=self._stop_sent))
                     return Detached()
                 stopping = tasks.start(self._stop(subject))
+
+    async def _watch_all(self, subject: Subject) -> Settled:
+        """The turn, and if the provider loses it, the turn that goes on with it."""
+        while True:
+            settled = await self._watch(subject)
+            following = await self._continuation(settled)
+            if following is None:
+                return settled
+            self._subject = subject = following
+            self._before = None
+            self._notice(f"the provider lost turn {following.continues}; {following.turn_id} goes on with it")
+            self._view.begun(subject)
+
+    async def _continuation(self, settled: Settled) -> Subject | None:
+        result = settled.result
+        if result.outcome.reason is not Reason.PROVIDER_LOST_TURN:
+            return None
+        since = time.monotonic()
+        while time.monotonic() - since < TAKING:
+            thread = await self._answered(lambda: self._keeper.thread(result.thread_id))
+            active = [thread.active] if thread.active else []
+            known = [*thread.recent, *active, *thread.queued]
+            for turn in known:
+                if turn.continues == result.turn_id:
+                    return Subject(
+                        thread.thread_id, turn.turn_id, turn.run_id, turn.idempotency_key, continues=result.turn_id
+                    )
+            if all(turn.turn_id != result.turn_id for turn in active):
+                return None  # the thread has settled it, and nothing goes on with it
+            await asyncio.sleep(QUICK_LOOK)
+        return None
 
     async def _watch(self, subject: Subject) -> Settled:
         run_id = subject.run_id or await self._run_of(subject)
@@ -145,6 +179,7 @@ class Follower:
         await asyncio.sleep(DOUBLE_PRESS)
         self._stop_sent = True
         self._notice(STOP_SENT)
+        subject = self._subject or subject
         try:
             result = await self._keeper.interrupt(subject.thread_id, subject.turn_id, why="Ctrl-C")
         except TurnkeeperError as error:

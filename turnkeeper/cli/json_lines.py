@@ -1,6 +1,7 @@
 """`--json`: one object a line, for programs. The keys are a contract; new ones may come, none goes.
 
-* `started`: thread, turn, run, key, position, repeated, kept, link
+* `started`: thread, turn, run, key, position, repeated, kept, continues, link; once more for a turn that goes on with
+  a lost one
 * `queued`: at, ahead
 * `state`: at, state, doing
 * `tool`: at, number, name, status, title
@@ -63,6 +64,7 @@ class JsonView:
                 "position": subject.position,
                 "repeated": subject.repeated,
                 "kept": subject.kept,
+                "continues": subject.continues,
                 "link": subject.link,
             }
         )

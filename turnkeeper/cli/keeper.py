@@ -8,6 +8,7 @@ from typing import Protocol
 from turnkeeper.client import StartedTurn, ThreadSummary
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import EndpointSnapshot, InterruptResult, ThreadSnapshot, TurnResult, TurnSnapshot
+from turnkeeper.vocabulary import OnLost
 
 
 class Keeper(Protocol):
@@ -23,6 +24,7 @@ class Keeper(Protocol):
         model: str | None = None,
         agent: str | None = None,
         idempotency_key: str | None = None,
+        on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
     ) -> StartedTurn: ...
 

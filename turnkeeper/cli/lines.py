@@ -28,6 +28,8 @@ def beginning(subject: Subject) -> tuple[str, ...]:
     """Which turn this is."""
     turn = f", turn {subject.turn_id}" if subject.turn_id else ""
     first = f"thread {subject.thread_id}{turn}"
+    if subject.continues:
+        first += f" (goes on with {subject.continues}, which the provider lost)"
     if subject.repeated:
         first += " (the key was used before: this is the earlier turn)"
     if subject.kept:

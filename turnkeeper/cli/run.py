@@ -22,7 +22,7 @@ from turnkeeper.cli.views import Subject
 from turnkeeper.client import StartedTurn
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.limits import MAX_PROMPT_CHARACTERS, TurnLimits
-from turnkeeper.vocabulary import ModelName, ThreadId
+from turnkeeper.vocabulary import ModelName, OnLost, ThreadId
 
 LIST_HINT: Final = "See `turnkeeper threads`."
 
@@ -41,6 +41,7 @@ class Order:
     agent: str | None = None
     deadline: timedelta | None = None
     key: str | None = None
+    on_lost: OnLost = OnLost.SETTLE
 
 
 async def run(connector: Connector, state_dir: Path, order: Order, *, as_json: bool) -> Exit:
@@ -136,6 +137,7 @@ async def _give(
         model=order.model,
         agent=order.agent,
         idempotency_key=order.key,
+        on_lost=order.on_lost,
         limits=_limits(order.deadline),
     )
 

@@ -23,6 +23,7 @@ from turnkeeper.cli.views import Subject
 from turnkeeper.client import ThreadSummary
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnSnapshot
+from turnkeeper.threads import next_step, notes
 
 ASKED_AT_ONCE: Final = 8
 """Threads asked at the same time for a list: quick for a person, no load for a worker."""
@@ -84,7 +85,7 @@ def _turn_words(turn: TurnRecord | None) -> str:
         return ""
     reason = f": {turn.reason}" if turn.reason else ""
     unconfirmed = ", unconfirmed" if turn.confirmed is False else ""
-    return f"{turn.turn_id} {turn.state}{reason}{unconfirmed}"
+    return ", ".join([f"{turn.turn_id} {turn.state}{reason}{unconfirmed}", *notes(turn)])
 
 
 def _thread_entry(summary: ThreadSummary, thread: ThreadSnapshot | None) -> dict[str, object]:
@@ -141,6 +142,8 @@ def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot |
     ]
     if thread.last_error:
         found.append(f"last error: {one_line(thread.last_error, lines.LINE_CHARACTERS)}")
+    if what_to_do := next_step(thread):
+        found.append(f"what to do: {one_line(what_to_do, lines.LINE_CHARACTERS)}")
     if turn is not None:
         found.append(f"running: {turn.turn_id} {turn.state}, {turn.doing}")
         found += [f"waiting for you: {request.kind} {request.title}" for request in turn.open_requests]

@@ -18,6 +18,7 @@ class Subject:
     key: str | None = None
     position: int = 0  # turns to run before this one
     repeated: bool = False  # the key was known: this is the earlier turn
+    continues: str | None = None  # the lost turn that this one goes on with
     kept: bool = False  # no worker was up: the prompt is durable and runs once one is
     link: str | None = None
 

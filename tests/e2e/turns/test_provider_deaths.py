@@ -12,13 +12,14 @@ from temporalio.client import Client
 
 from tests.e2e.conftest import ASKING_PERMISSIONS
 from tests.e2e.turns.conftest import Measured
-from tests.e2e.turns.deployment import Deployment, assert_ended, deployed
+from tests.e2e.turns.deployment import Deployment, assert_ended, deployed, new_thread
 from tests.e2e.turns.prompts import DONE, bash, plan, short, slow_text
 from tests.e2e.waiting import until
 from turnkeeper.client import StartedTurn
+from turnkeeper.continuation import CONTINUE_PROMPT
 from turnkeeper.dev.model import ScriptedModel
 from turnkeeper.dev.opencode_server import OpenCodeServer
-from turnkeeper.vocabulary import EvidenceKind, Reason, SessionStatus, TurnState, Wake
+from turnkeeper.vocabulary import EvidenceKind, OnLost, Reason, SessionStatus, TurnState, Wake
 
 AFTER_RETURN = (Wake.ATTACH, Wake.TIMER, Wake.EVENT)
 """The relay attaches again and makes the turn look, or the turn's own clock was faster; the second reading that a loss
@@ -72,6 +73,33 @@ async def test_killed_in_the_middle_and_restarted(
     again = await doomed.settled(await doomed.start("go on", thread=in_text.thread_id))
     assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
     assert again.session_id == (await doomed.keeper.result(in_text.thread_id)).session_id
+
+
+async def test_a_lost_turn_goes_on_in_the_same_session_if_it_was_told_to(
+    doomed: Deployment, mortal_opencode: OpenCodeServer
+) -> None:
+    started = await doomed.keeper.start_turn(
+        new_thread(),
+        plan(slow_text(60)),
+        endpoint=doomed.endpoint,
+        directory=str(doomed.directory),
+        limits=short(),
+        on_lost=OnLost.CONTINUE,
+    )
+    session = await doomed.until_running(started)
+    await mortal_opencode.kill()
+    await mortal_opencode.start()
+    lost = await doomed.settled(started)
+    assert_ended(lost.outcome, TurnState.INTERRUPTED, Reason.PROVIDER_LOST_TURN, woken_by=AFTER_RETURN)
+    thread = await until(
+        lambda: doomed.keeper.thread(started.thread_id), lambda now: now.status is SessionStatus.READY, deadline=60
+    )
+    assert [(turn.reason, turn.continues) for turn in thread.recent] == [
+        (Reason.PROVIDER_LOST_TURN, None),
+        (Reason.FINISHED, "t1"),
+    ]
+    users = [message for message in await session.messages() if message["info"]["role"] == "user"]
+    assert [user["parts"][0]["text"] for user in users] == [plan(slow_text(60)), CONTINUE_PROMPT]
 
 
 async def test_away_for_good_then_back_for_the_next_prompt(doomed: Deployment, mortal_opencode: OpenCodeServer) -> None:
@@ -149,3 +177,5 @@ async def test_a_session_deleted_in_the_middle(deployment: Deployment) -> None:
     assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
     assert again.context_lost
     assert again.session_id != session.id
+    shown = await until(lambda: deployment.keeper.thread(started.thread_id), lambda now: len(now.recent) > 1)
+    assert [turn.context_lost for turn in shown.recent] == [False, True]
