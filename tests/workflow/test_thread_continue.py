@@ -7,10 +7,15 @@ from collections import Counter
 
 from tests.e2e.waiting import until
 from tests.workflow.scripted_provider import Held, answered
-from tests.workflow.stage import ENDPOINT, Stage, new_thread
+from tests.workflow.stage import ENDPOINT, Stage, events_of, new_thread
+from turnkeeper.limits import MAX_QUEUED_TURNS, MAX_THREAD_EVENTS
+from turnkeeper.vocabulary import Reason
 
 EARLY = 51
 """History events after which these threads continue: two or three turns."""
+
+AT_ONCE = 8
+"""Starts under way together: Temporal takes ten updates of one workflow at a time."""
 
 
 async def run_of(stage: Stage, thread: str) -> str:
@@ -89,3 +94,20 @@ async def test_a_new_thread_is_of_the_usual_size(skipping_stage: Stage) -> None:
         await stage.start(thread)
         await stage.settled_thread(thread, turns=number)
     assert await run_of(stage, thread) == run
+
+
+async def test_five_hundred_turns(skipping_stage: Stage) -> None:
+    """At the size of a thread that people start; prompts come faster than they run."""
+    stage, thread, turns = skipping_stage, new_thread(), 500
+    keys = [f"prompt {number}" for number in range(1, turns + 1)]
+    await stage.start(thread, keys[0], idempotency_key=keys[0])
+    run = await run_of(stage, thread)
+    for first in range(1, turns, AT_ONCE):
+        await asyncio.gather(*(stage.start(thread, key, idempotency_key=key) for key in keys[first : first + AT_ONCE]))
+        await until(lambda: stage.keeper.thread(thread), lambda now: len(now.queued) + AT_ONCE <= MAX_QUEUED_TURNS)
+    settled = await until(lambda: stage.keeper.thread(thread), lambda now: now.active is None and not now.queued)
+    assert await run_of(stage, thread) != run, "it did continue as new"
+    assert Counter(request.prompt for request in stage.provider.requests("submit")) == Counter(keys)
+    assert settled.recent[-1].turn_id == f"t{turns}"
+    assert all(turn.reason is Reason.FINISHED for turn in settled.recent)
+    assert len(await events_of(stage.thread_of(thread))) < MAX_THREAD_EVENTS + 100, "its history stays bounded"
