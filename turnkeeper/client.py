@@ -12,35 +12,27 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
     WorkflowExecutionStatus,
-    WorkflowFailureError,
     WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError
-from temporalio.service import RPCError, RPCStatusCode
 
-from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
-from turnkeeper.failures import from_application_error
+from turnkeeper.asking import explaining, refusing_bad_input, unless_cancelled
+from turnkeeper.controls import ThreadControls
+from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
     WORKFLOW_TASK_QUEUE,
     EndpointSnapshot,
-    Interrupt,
-    InterruptResult,
     StartTurn,
     StartTurnResult,
     ThreadInput,
@@ -56,9 +48,6 @@ from turnkeeper.vocabulary import OnBusy, OnLost
 
 ACCEPT_TIMEOUT: Final = 15.0
 """Seconds for a worker to accept a start. Accepting takes tens of milliseconds; the rest is for a busy fleet."""
-
-INTERRUPT_TIMEOUT: Final = 30.0
-"""Seconds for a stop to be confirmed or declared unconfirmed; the default grace is 12 s."""
 
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds for a query: it needs a live worker."""
@@ -97,12 +86,12 @@ class ThreadSummary:
     open: bool
 
 
-class Turnkeeper:
+class Turnkeeper(ThreadControls):
     """A client of the `Thread`, `Turn` and `Endpoint` workflows."""
 
     def __init__(self, temporal: Client, *, task_queue: str = WORKFLOW_TASK_QUEUE) -> None:
         """Use `temporal`, which must have the pydantic data converter (as `connection.connect` gives it)."""
-        self.temporal = temporal
+        super().__init__(temporal)
         self._task_queue = task_queue
 
     async def start_turn(  # noqa: PLR0913 - the fields of StartTurn, as a person thinks of them
@@ -130,7 +119,7 @@ class Turnkeeper:
 
         """
         key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
-        with _refusing_bad_input():
+        with refusing_bad_input():
             start = StartTurn(
                 prompt=prompt,
                 idempotency_key=key,
@@ -147,12 +136,12 @@ class Turnkeeper:
                 if endpoint is not None and directory is not None
                 else None
             )
-        with _explaining(f"thread {thread_id!r}"):
+        with explaining(f"thread {thread_id!r}"):
             try:
                 async with asyncio.timeout(accept_timeout):
                     result = await self._update_start(thread_id, thread, start)
             except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-                _unless_cancelled()
+                unless_cancelled()
                 async with asyncio.timeout(accept_timeout):
                     await self._signal_start(thread_id, thread, start)
                 return StartedTurn(thread_id, key, None)
@@ -205,7 +194,7 @@ class Turnkeeper:
     async def result(self, thread_id: str, run_id: str | None = None) -> TurnResult:
         """The result of one run of the thread's turns (the latest without `run_id`), once it is settled."""
         handle = self.temporal.get_workflow_handle(turn_workflow_id(thread_id), run_id=run_id, result_type=TurnResult)
-        with _explaining(f"turn of thread {thread_id!r}"):
+        with explaining(f"turn of thread {thread_id!r}"):
             result: TurnResult = await handle.result(follow_runs=False)
             return result
 
@@ -218,6 +207,8 @@ class Turnkeeper:
             turn = next((turn for turn in known if turn.idempotency_key == started.idempotency_key), None)
             if turn is not None and turn.run_id is not None:
                 return turn.run_id
+            if turn is not None and turn.completed_at is not None:
+                raise RefusedError(f"Turn {turn.turn_id} ended before it began: {turn.reason}.", code="not_begun")
             for refusal in thread.refusals:
                 if refusal.idempotency_key == started.idempotency_key:
                     raise RefusedError(refusal.message)
@@ -239,40 +230,14 @@ class Turnkeeper:
 
     async def _query(self, workflow_id: str, kind: type[T], what: str, run_id: str | None = None) -> T:
         handle: WorkflowHandle[object, object] = self.temporal.get_workflow_handle(workflow_id, run_id=run_id)
-        with _explaining(what):
+        with explaining(what):
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 snapshot: T = await handle.query("snapshot", result_type=kind)
                 return snapshot
 
-    async def interrupt(
-        self, thread_id: str, turn_id: str | None = None, *, why: str = "", within: float = INTERRUPT_TIMEOUT
-    ) -> InterruptResult:
-        """Stop the thread's running turn and wait until that is confirmed or declared unconfirmed.
-
-        Nothing running is a success with `was_running=False`. When no worker answers, the stop is kept as a signal
-        and `ServiceUnavailableError` says so.
-        """
-        with _refusing_bad_input():
-            command = Interrupt(turn_id=turn_id, why=why)
-        handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
-        with _explaining(f"thread {thread_id!r}"):
-            try:
-                async with asyncio.timeout(within):
-                    result: InterruptResult = await handle.execute_update(
-                        "interrupt", command, result_type=InterruptResult
-                    )
-                    return result
-            except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-                _unless_cancelled()
-                async with asyncio.timeout(within):
-                    await handle.signal("request_interrupt", command)
-        raise ServiceUnavailableError(
-            "No worker answered the stop; it is kept and done when one is up.", code="stop_kept"
-        )
-
     async def threads(self, limit: int = 50) -> AsyncIterator[ThreadSummary]:
         """The latest threads, newest first."""
-        with _explaining("threads"):
+        with explaining("threads"):
             async for execution in self.temporal.list_workflows(THREADS_QUERY, limit=limit):
                 yield ThreadSummary(
                     thread_id=execution.id.removeprefix(thread_workflow_id("")),
@@ -286,55 +251,3 @@ def _attributes(thread: ThreadInput) -> TypedSearchAttributes:
     return TypedSearchAttributes(
         [SearchAttributePair(THREAD, thread.thread_id), SearchAttributePair(ENDPOINT, thread.endpoint)]
     )
-
-
-def _unless_cancelled() -> None:
-    """The SDK turns a cancelled update into an error of its own: a caller who gave up must not get the signal twin."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-@contextmanager
-def _refusing_bad_input() -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise RefusedError(f"{field}: {problem['msg']}.", code="invalid_input") from None
-
-
-@contextmanager
-def _explaining(what: str) -> Iterator[None]:
-    """Temporal's errors as ours."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise ServiceUnavailableError(
-            "No worker answered in time.", next_step="Start one with `turnkeeper dev`, or see `turnkeeper doctor`."
-        ) from error
-    except RuntimeError as error:
-        if "client connect" not in str(error):
-            raise
-        # A client made with `lazy=True` connects at its first call, and says so in the SDK's own way.
-        raise ServiceUnavailableError("The Temporal server does not answer.", next_step="Try again.") from error
-    except WorkflowQueryFailedError as error:
-        raise ServiceUnavailableError("The workflow could not be asked.", next_step="Try again.") from error
-    except (WorkflowUpdateFailedError, WorkflowFailureError) as error:
-        raise _cause(error.cause) from error
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise RefusedError(
-                f"There is no {what}.", code="not_found", next_step="See `turnkeeper threads`."
-            ) from error
-        raise ServiceUnavailableError(f"Temporal answered {error.status.name}.", next_step="Try again.") from error
-
-
-def _cause(error: BaseException) -> TurnkeeperError:
-    while isinstance(error, ActivityError) and error.cause is not None:
-        error = error.cause
-    if isinstance(error, ApplicationError):
-        return from_application_error(error)
-    text = error.message if isinstance(error, FailureError) else type(error).__name__
-    return TurnkeeperError(f"The workflow did not end by itself: {text}", next_step="See it in the Temporal UI.")

@@ -60,6 +60,9 @@ MAX_RECENT_TURNS: Final = 20
 MAX_REMEMBERED_KEYS: Final = 200
 """Idempotency keys that a thread remembers: far more than any client retries."""
 
+MAX_REMEMBERED_STOPS: Final = 50
+"""Keys of stops that a thread remembers: a stop is repeated within seconds or not at all."""
+
 MAX_THREAD_EVENTS: Final = 2000
 """History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
 

@@ -133,6 +133,24 @@ class Outcome(Record):
     failure: Failure | None = None
 
 
+class TurnRecord(Record):
+    """A turn in a thread's memory: small, because threads carry it when they continue as new."""
+
+    turn_id: str
+    idempotency_key: str
+    state: TurnState
+    prompt_start: str
+    run_id: str | None = None
+    reason: Reason | None = None
+    confirmed: bool | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    error: str | None = None
+    next_step: str | None = Field(default=None, description="what to do about the error")
+    context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
+    continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
+
+
 class TurnResult(Record):
     """Result of the `Turn` workflow."""
 
@@ -149,6 +167,9 @@ class Interrupt(Command):
 
     turn_id: str | None = Field(default=None, description="refused if another turn is the active one; None: whichever")
     why: Annotated[str, StringConstraints(max_length=MAX_REASON_CHARACTERS)] = ""
+    idempotency_key: Key | None = Field(
+        default=None, description="given again, it is the same stop: it never stops the turn after it"
+    )
 
 
 class InterruptResult(Record):
@@ -157,6 +178,8 @@ class InterruptResult(Record):
     turn_id: str | None
     was_running: bool
     outcome: Outcome | None = None
+    queued: tuple[TurnRecord, ...] = Field(default=(), description="prompts that wait, untouched, in their order")
+    held: bool = Field(default=False, description="they wait until somebody says that they shall go on")
 
     @property
     def confirmed(self) -> bool:
@@ -262,24 +285,6 @@ class StartTurnResult(Record):
     repeated: bool = Field(default=False, description="the idempotency key was known: this is the earlier turn")
 
 
-class TurnRecord(Record):
-    """A turn in a thread's memory: small, because threads carry it when they continue as new."""
-
-    turn_id: str
-    idempotency_key: str
-    state: TurnState
-    prompt_start: str
-    run_id: str | None = None
-    reason: Reason | None = None
-    confirmed: bool | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    error: str | None = None
-    next_step: str | None = Field(default=None, description="what to do about the error")
-    context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
-    continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
-
-
 class QueuedTurn(Record):
     """An accepted prompt that has not begun."""
 
@@ -311,6 +316,11 @@ class ThreadState(Record):
     permissions: tuple[PermissionRule, ...] = ()
     active: TurnRecord | None = None
     queue: tuple[QueuedTurn, ...] = ()
+    held: bool = Field(default=False, description="after a person's stop the queue waits for a word")
+    removed: tuple[QueuedTurn, ...] = Field(default=(), description="taken out of the queue, newest last, bounded")
+    stopping: bool = Field(default=False, description="a stop of the active turn was asked for")
+    go_on_after_stop: bool = Field(default=False, description="and the queue shall go on when it is done")
+    stops: tuple[tuple[str, str], ...] = Field(default=(), description="(key, turn id), newest last, bounded")
     recent: tuple[TurnRecord, ...] = ()
     last_error: str | None = None
     refusals: tuple[Refusal, ...] = Field(default=(), description="of kept starts, newest last, bounded")
@@ -342,6 +352,7 @@ class ThreadSnapshot(Record):
     session_id: str | None
     active: TurnRecord | None
     queued: tuple[TurnRecord, ...] = ()
+    held: bool = Field(default=False, description="what waits does so until somebody says that it shall go on")
     recent: tuple[TurnRecord, ...] = ()
     last_error: str | None = None
     refusals: tuple[Refusal, ...] = ()

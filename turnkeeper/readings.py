@@ -29,6 +29,7 @@ SETTLEMENTS: Final[dict[Reason, tuple[TurnState, SessionStatus]]] = {
     Reason.STOPPED: (TurnState.INTERRUPTED, SessionStatus.READY),
     Reason.ABORTED_ELSEWHERE: (TurnState.INTERRUPTED, SessionStatus.READY),
     Reason.SUPERSEDED: (TurnState.INTERRUPTED, SessionStatus.READY),
+    Reason.REMOVED: (TurnState.INTERRUPTED, SessionStatus.READY),
     Reason.PROVIDER_LOST_TURN: (TurnState.INTERRUPTED, SessionStatus.STOPPED),
     Reason.SESSION_GONE: (TurnState.INTERRUPTED, SessionStatus.STOPPED),
     Reason.PROVIDER_ERROR: (TurnState.ERROR, SessionStatus.ERROR),

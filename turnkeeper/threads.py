@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from turnkeeper import queueing
 from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS
 from turnkeeper.messages import (
+    Evidence,
     Outcome,
     QueuedTurn,
     Refusal,
@@ -25,12 +27,10 @@ from turnkeeper.messages import (
     TurnRecord,
 )
 from turnkeeper.observations import Admission
+from turnkeeper.queueing import record
 from turnkeeper.readings import SETTLEMENTS
 from turnkeeper.turn import IllegalTransitionError
-from turnkeeper.vocabulary import OnBusy, SessionStatus, TurnState
-
-PROMPT_START_CHARACTERS: Final = 80
-"""Characters of a prompt kept for lists: one line of a terminal."""
+from turnkeeper.vocabulary import EvidenceKind, OnBusy, SessionStatus, TurnState
 
 DIGEST_CHARACTERS: Final = 16
 """Hexadecimal digits kept of a prompt's hash, to know it again: 64 bits, against mistakes and not against attacks."""
@@ -54,7 +54,9 @@ def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
     busy = state.active is not None or bool(state.queue)
     if busy and start.on_busy is OnBusy.REJECT:
         return RefusedError(
-            "The thread is busy with another turn.", code="thread_busy", next_step="Wait for it, or queue the prompt."
+            "The thread is busy with another turn." if state.active else "Other prompts wait in this thread.",
+            code="thread_busy",
+            next_step="Wait for it, or queue the prompt.",
         )
     if len(state.queue) >= MAX_QUEUED_TURNS:
         return RefusedError(f"{MAX_QUEUED_TURNS} prompts wait in this thread already.", code="queue_full")
@@ -98,16 +100,15 @@ def accept(state: ThreadState, start: StartTurn, admission: Admission | None, no
             "task_queue": admission.task_queue,
             "local_calls": admission.local_calls,
             "turns_accepted": state.turns_accepted + 1,
-            "queue": (*state.queue, queued),
             "idempotency": (*state.idempotency, _remembered(start, turn_id))[-MAX_REMEMBERED_KEYS:],
         }
     )
-    return Accepted(check(accepted), turn_id, repeated=False)
+    return Accepted(check(queueing.enqueued(accepted, queued)), turn_id, repeated=False)
 
 
 def begin_next(state: ThreadState, now: datetime) -> tuple[ThreadState, QueuedTurn] | None:
-    """The thread with its next turn taken from the queue, or None when it is busy or nothing waits."""
-    if state.active is not None or not state.queue:
+    """The thread with its next turn taken from the queue, or None when it is busy, held, or nothing waits."""
+    if not queueing.may_begin(state):
         return None
     queued, *rest = state.queue
     active = record(queued).model_copy(update={"state": TurnState.RUNNING, "started_at": now})
@@ -123,8 +124,10 @@ def started(state: ThreadState, run_id: str) -> ThreadState:
     return check(state.model_copy(update={"status": SessionStatus.RUNNING, "active": active}))
 
 
-def settled(state: ThreadState, outcome: Outcome, session_id: str | None, *, context_lost: bool = False) -> ThreadState:
-    """The active turn is over: turn and session move in one step."""
+def settled(
+    state: ThreadState, outcome: Outcome, session_id: str | None, *, context_lost: bool = False, hold: bool = True
+) -> ThreadState:
+    """The active turn is over: turn and session move in one step. `hold`: see `queueing.after_turn`."""
     if state.active is None:
         raise IllegalTransitionError("a turn settled that the thread did not begin")
     status = SETTLEMENTS[outcome.reason][1]
@@ -142,7 +145,7 @@ def settled(state: ThreadState, outcome: Outcome, session_id: str | None, *, con
     )
     failed = status in {SessionStatus.ERROR, SessionStatus.STOPPED}
     return check(
-        state.model_copy(
+        queueing.after_turn(state, outcome, hold=hold).model_copy(
             update={
                 "status": status,
                 "session_id": session_id,
@@ -167,6 +170,21 @@ def describe(state: ThreadState, turn_id: str) -> TurnRecord | None:
         return state.active
     waiting = (record(queued) for queued in state.queue if queued.turn_id == turn_id)
     return next(waiting, None) or next((turn for turn in state.recent if turn.turn_id == turn_id), None)
+
+
+def remembered(state: ThreadState, turn_id: str) -> Outcome | None:
+    """How a turn ended, as far as the thread remembers it: without text and usage."""
+    turn = next((turn for turn in state.recent if turn.turn_id == turn_id), None)
+    if turn is None or turn.reason is None or turn.completed_at is None:
+        return None
+    return Outcome(
+        state=turn.state,
+        reason=turn.reason,
+        confirmed=turn.confirmed,
+        started_at=turn.started_at or turn.completed_at,
+        completed_at=turn.completed_at,
+        evidence=Evidence(kind=EvidenceKind.COMMAND, at=turn.completed_at, detail="as the thread remembers it"),
+    )
 
 
 def start_result(state: ThreadState, thread_id: str, accepted: Accepted) -> StartTurnResult:
@@ -195,17 +213,6 @@ def next_step(thread: ThreadSnapshot) -> str | None:
     return thread.recent[-1].next_step if thread.last_error is not None and thread.recent else None
 
 
-def record(queued: QueuedTurn) -> TurnRecord:
-    """A waiting turn as lists show it."""
-    return TurnRecord(
-        turn_id=queued.turn_id,
-        idempotency_key=queued.start.idempotency_key,
-        state=TurnState.QUEUED,
-        prompt_start=bounded(queued.start.prompt, PROMPT_START_CHARACTERS),
-        continues=queued.continues,
-    )
-
-
 def check(state: ThreadState) -> ThreadState:
     """`state`, if it keeps the invariants.
 
@@ -218,6 +225,11 @@ def check(state: ThreadState) -> ThreadState:
     terminal = [turn for turn in state.recent if turn.completed_at is None or turn.reason is None]
     if terminal:
         raise IllegalTransitionError(f"settled without time or reason: {terminal[0].turn_id}")
+    known = [turn.turn_id for turn in (*state.queue, *((state.active,) if state.active else ()), *state.recent)]
+    if len(known) != len(set(known)):
+        raise IllegalTransitionError(f"a turn is in two places: {known}")
+    if state.held and not state.queue:
+        raise IllegalTransitionError("an empty queue is held")
     return state
 
 

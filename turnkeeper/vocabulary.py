@@ -53,6 +53,7 @@ class Reason(StrEnum):
     PROVIDER_UNREACHABLE = "provider_unreachable"  # no answer for `unreachable_timeout`
     STALLED = "stalled"  # busy without progress for the stall timeout; aborted
     DEADLINE_EXCEEDED = "deadline_exceeded"  # the hard deadline passed; aborted
+    REMOVED = "removed"  # a person took it out of the queue before it began: nothing was sent
     TURNKEEPER_ERROR = "turnkeeper_error"  # our own fault, or an operator's: the Turn workflow did not end by itself
 
 
@@ -117,8 +118,9 @@ class EventKind(StrEnum):
 class OnBusy(StrEnum):
     """What becomes of a prompt that is given while a turn runs."""
 
-    QUEUE = "queue"
-    REJECT = "reject"
+    QUEUE = "queue"  # it runs after those that wait already
+    INTERRUPT = "interrupt"  # the running turn is stopped and this one is next; the queue stays behind it
+    REJECT = "reject"  # it is refused
 
 
 class PermissionReply(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,13 +17,12 @@ from temporalio.exceptions import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from turnkeeper import threads
+    from turnkeeper import queueing, threads
     from turnkeeper.continuation import continued
     from turnkeeper.errors import RefusedError, ServiceUnavailableError, bounded
     from turnkeeper.failures import to_application_error
     from turnkeeper.messages import (
         Interrupt,
-        InterruptResult,
         Outcome,
         QueuedTurn,
         StartTurn,
@@ -33,16 +31,16 @@ with workflow.unsafe.imports_passed_through():
         ThreadSnapshot,
         ThreadState,
         TurnInput,
-        TurnRecord,
         TurnResult,
         turn_workflow_id,
     )
     from turnkeeper.observations import Admission, AdmitRequest, SessionRequest
     from turnkeeper.readings import workflow_lost
     from turnkeeper.search_attributes import ENDPOINT, STATE, THREAD
-    from turnkeeper.vocabulary import TurnState
+    from turnkeeper.vocabulary import OnBusy, TurnState
     from workflows import calls
     from workflows.details import describe_thread
+    from workflows.thread_commands import ThreadCommands
 
 ADMIT_LIMIT: Final = timedelta(seconds=20)
 """Longest check of a start; it bounds its own calls to the provider more tightly."""
@@ -54,13 +52,16 @@ TURN_TASK_TIMEOUT: Final = timedelta(seconds=6)
 """A worker that dies inside a turn's workflow task (a local call) is replaced after this long; 10 s by default. Two
 local calls of 2 s fit into the four fifths after which the SDK would prolong the task."""
 
+HOLD_AFTER_STOP: Final = "hold-after-stop"
+"""Patch: what waits is held after a person's stop."""
+
 _NOT_ADMITTED: Final = ServiceUnavailableError(
     "The start could not be checked in time.", code="not_admitted", next_step="Try again; nothing was started."
 )
 
 
 @workflow.defn(name="Thread")
-class ThreadWorkflow:
+class ThreadWorkflow(ThreadCommands):
     """Continues as new between turns only: a child's result goes to the run that started it."""
 
     @workflow.init
@@ -71,7 +72,6 @@ class ThreadWorkflow:
         self._turn: workflow.ChildWorkflowHandle[object, TurnResult] | None = None
         self._last: tuple[str, Outcome] | None = None
         self._stop_early: Interrupt | None = None
-        self._stop_asked = False
         self._admitting = 0
         self._refused = False
         self._ending = False
@@ -90,7 +90,7 @@ class ThreadWorkflow:
     async def _run_turns(self, thread: ThreadInput) -> ThreadSnapshot:
         while True:
             self._show()
-            await workflow.wait_condition(lambda: bool(self._state.queue) or self._born_dead() or self._full())
+            await workflow.wait_condition(lambda: queueing.may_begin(self._state) or self._born_dead() or self._full())
             begun = threads.begin_next(self._state, workflow.now())
             if begun is not None:
                 self._state, queued = begun
@@ -110,13 +110,7 @@ class ThreadWorkflow:
     async def start_turn(self, start: StartTurn) -> StartTurnResult:
         """Admit, queue, and answer once the turn runs or is known to wait."""
         accepted = await self._accept(start)
-
-        def settled_in_place() -> bool:
-            turn = threads.describe(self._state, accepted.turn_id)
-            waits = self._state.active is not None and self._state.active.turn_id != accepted.turn_id
-            return turn is None or turn.run_id is not None or waits or self._ending
-
-        await workflow.wait_condition(settled_in_place)
+        await workflow.wait_condition(lambda: self._settled_in_place(accepted.turn_id))
         return threads.start_result(self._state, self._input.thread_id, accepted)
 
     @start_turn.validator
@@ -136,34 +130,6 @@ class ThreadWorkflow:
             self._refused = True
             self._state = threads.refused(self._state, start, error.message)
 
-    @workflow.update(description="Stop the running turn; answers when that is confirmed or declared unconfirmed.")
-    async def interrupt(self, command: Interrupt) -> InterruptResult:
-        """Stop the active turn, even one that is only starting. Nothing running is a success, and says so."""
-        active = await self._turn_to_stop()
-        if active is None:
-            return InterruptResult(turn_id=None, was_running=False)
-        turn_id = active.turn_id
-        await self._stop(command)
-        await workflow.wait_condition(lambda: self._state.active is None or self._state.active.turn_id != turn_id)
-        last = self._last
-        outcome = last[1] if last is not None and last[0] == turn_id else None
-        return InterruptResult(turn_id=turn_id, was_running=True, outcome=outcome)
-
-    @interrupt.validator
-    def _check_interrupt(self, command: Interrupt) -> None:
-        active = self._state.active
-        if command.turn_id is not None and (active is None or active.turn_id != command.turn_id):
-            running = f"that is {active.turn_id}" if active else "none is"
-            message = f"Turn {command.turn_id} is not the running one; {running}."
-            raise to_application_error(RefusedError(message, code="not_running"))
-
-    @workflow.signal(description="The twin of `interrupt` for when no worker is up.")
-    async def request_interrupt(self, command: Interrupt) -> None:
-        """Stop the active turn, if it is the one that was meant."""
-        active = await self._turn_to_stop()
-        if active is not None and command.turn_id in {None, active.turn_id}:
-            await self._stop(command)
-
     @workflow.query(description="Status, active, waiting and latest turns.")
     def snapshot(self) -> ThreadSnapshot:
         """What a person sees of the thread."""
@@ -174,7 +140,8 @@ class ThreadWorkflow:
             status=self._state.status,
             session_id=self._state.session_id,
             active=self._state.active,
-            queued=tuple(threads.record(queued) for queued in self._state.queue),
+            queued=queueing.records(self._state),
+            held=self._state.held,
             recent=self._state.recent,
             last_error=self._state.last_error,
             refusals=self._state.refusals,
@@ -192,6 +159,8 @@ class ThreadWorkflow:
             self._refused = True
             raise to_application_error(error) from error
         self._state = accepted.state
+        if start.on_busy is OnBusy.INTERRUPT and not accepted.repeated:
+            await self._make_way(f"{accepted.turn_id} is sent in its place")
         return accepted
 
     async def _admit(self, start: StartTurn) -> Admission:
@@ -270,9 +239,11 @@ class ThreadWorkflow:
             session_id, context_lost = self._state.session_id, False
         self._turn, self._stop_early = None, None
         self._last = (queued.turn_id, outcome)
-        state = threads.settled(self._state, outcome, session_id, context_lost=context_lost)
-        self._state = continued(state, queued, outcome, workflow.now(), stop_asked=self._stop_asked)
-        self._stop_asked = False
+        # Threads that stopped a turn before queues were held went on: their histories have to replay so.
+        hold = queueing.would_hold(self._state, outcome) and workflow.patched(HOLD_AFTER_STOP)
+        stop_asked = self._state.stopping
+        state = threads.settled(self._state, outcome, session_id, context_lost=context_lost, hold=hold)
+        self._state = continued(state, queued, outcome, workflow.now(), stop_asked=stop_asked)
 
     async def _start_child(self, queued: QueuedTurn) -> workflow.ChildWorkflowHandle[object, TurnResult]:
         turn = TurnInput(
@@ -309,25 +280,10 @@ class ThreadWorkflow:
                     parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                     search_attributes=attributes,
                     task_timeout=TURN_TASK_TIMEOUT,
-                    static_summary=bounded(turn.prompt, threads.PROMPT_START_CHARACTERS),
+                    static_summary=bounded(turn.prompt, queueing.PROMPT_START_CHARACTERS),
                 )
             except WorkflowAlreadyStartedError:
                 await workflow.sleep(PREDECESSOR_PAUSE, summary="an earlier turn of this thread id winds down")
-
-    async def _turn_to_stop(self) -> TurnRecord | None:
-        """The active turn. A prompt given just before the stop is meant too: it is still being admitted or begun."""
-        await workflow.wait_condition(
-            lambda: self._state.active is not None or self._ending or not (self._admitting or self._state.queue)
-        )
-        return self._state.active
-
-    async def _stop(self, command: Interrupt) -> None:
-        self._stop_asked = True
-        if self._turn is None:
-            self._stop_early = command  # sent as soon as there is a turn to send it to
-            return
-        with suppress(ApplicationError):  # the turn is over, and the thread about to learn it
-            await self._turn.signal("interrupt", command)
 
     # Ending a run.
 

@@ -20,6 +20,8 @@ PURE: Final = frozenset(
         "turn",
         "threads",
         "continuation",
+        "commands",
+        "queueing",
         "messages",
         "observations",
         "vocabulary",

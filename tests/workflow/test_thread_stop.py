@@ -104,20 +104,6 @@ async def test_two_stops_at_once_get_the_same_answer(stage: Stage) -> None:
     assert first.confirmed
 
 
-async def test_a_stop_does_not_reach_the_prompt_that_waits_behind(stage: Stage) -> None:
-    runs_until_abort(stage.provider)
-    thread = new_thread()
-    await stage.start(thread, "one", limits=QUICK)
-    await stage.start(thread, "two", limits=QUICK)
-    await stage.provider.called("submit")
-    await stage.keeper.interrupt(thread)
-    await stage.provider.called("submit", times=2)
-    active = (await stage.keeper.thread(thread)).active
-    assert active is not None
-    assert active.turn_id == "t2"
-    await stage.keeper.interrupt(thread)
-
-
 # The signal twin, also while no worker is up.
 
 

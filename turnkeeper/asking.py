@@ -1,0 +1,68 @@
+"""What becomes of an error while Temporal is asked: bad input is refused before, its own errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.service import RPCError, RPCStatusCode
+
+from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.failures import from_application_error
+
+
+def unless_cancelled() -> None:
+    """The SDK turns a cancelled update into an error of its own: a caller who gave up must not get the signal twin."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+@contextmanager
+def refusing_bad_input() -> Iterator[None]:
+    """A value that no message may hold, in one line."""
+    try:
+        yield
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise RefusedError(f"{field}: {problem['msg']}.", code="invalid_input") from None
+
+
+@contextmanager
+def explaining(what: str) -> Iterator[None]:
+    """Temporal's errors as ours."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ServiceUnavailableError(
+            "No worker answered in time.", next_step="Start one with `turnkeeper dev`, or see `turnkeeper doctor`."
+        ) from error
+    except RuntimeError as error:
+        if "client connect" not in str(error):
+            raise
+        # A client made with `lazy=True` connects at its first call, and says so in the SDK's own way.
+        raise ServiceUnavailableError("The Temporal server does not answer.", next_step="Try again.") from error
+    except WorkflowQueryFailedError as error:
+        raise ServiceUnavailableError("The workflow could not be asked.", next_step="Try again.") from error
+    except (WorkflowUpdateFailedError, WorkflowFailureError) as error:
+        raise _cause(error.cause) from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise RefusedError(
+                f"There is no {what}.", code="not_found", next_step="See `turnkeeper threads`."
+            ) from error
+        raise ServiceUnavailableError(f"Temporal answered {error.status.name}.", next_step="Try again.") from error
+
+
+def _cause(error: BaseException) -> TurnkeeperError:
+    while isinstance(error, ActivityError) and error.cause is not None:
+        error = error.cause
+    if isinstance(error, ApplicationError):
+        return from_application_error(error)
+    text = error.message if isinstance(error, FailureError) else type(error).__name__
+    return TurnkeeperError(f"The workflow did not end by itself: {text}", next_step="See it in the Temporal UI.")

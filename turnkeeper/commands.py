@@ -1,0 +1,53 @@
+"""What can be asked of a thread beside prompts and stops of a turn: its queue, its session, its end. Pure data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from turnkeeper.limits import MAX_REASON_CHARACTERS
+from turnkeeper.messages import InterruptResult, QueuedTurn, TurnRecord
+from turnkeeper.vocabulary import Command, Key, Record
+
+Why = Annotated[str, StringConstraints(max_length=MAX_REASON_CHARACTERS)]
+
+
+class QueueView(Record):
+    """What waits in a thread, and whether it waits for somebody's word."""
+
+    queued: tuple[TurnRecord, ...] = ()
+    held: bool = Field(default=False, description="a person's stop came first: nothing begins before somebody says so")
+
+
+class RemoveQueued(Command):
+    """Update `remove_queued` of `Thread`, and its signal twin `request_remove_queued`. Safe to repeat."""
+
+    turn_id: Key
+
+
+class RemovedTurn(QueueView):
+    """The turn that was taken out, its whole prompt included."""
+
+    removed: QueuedTurn
+
+
+class SendNow(Command):
+    """Update `send_now` of `Thread`, and its signal twin `request_send_now`: this waiting turn next, and at once.
+
+    Safe to repeat: a turn that has begun is not begun again and stops nothing.
+    """
+
+    turn_id: Key
+    why: Why = ""
+
+
+class SentNow(QueueView):
+    """What became of it. `stopped`: the turn that had to make way, None if none ran."""
+
+    turn: TurnRecord
+    stopped: InterruptResult | None = None
+
+
+class ResumeQueue(Command):
+    """Update `resume_queue` of `Thread`, and its signal twin `request_resume_queue`: what is held goes on."""

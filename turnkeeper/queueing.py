@@ -1,0 +1,169 @@
+"""The rules of a thread's queue: who is next, what is held, what may be taken out. Pure; `threads` has the rest.
+
+A prompt that was taken is never lost: it waits, runs, or is handed back to whoever removes it. After a stop that a
+person asked for nothing begins behind that person's back: the queue is *held*, in its order, until somebody says that
+it shall go on (`resume_queue`, `send_now`, or the next prompt). Every other end of a turn lets the queue go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from turnkeeper.errors import RefusedError, bounded
+from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_RECENT_TURNS, MAX_REMEMBERED_STOPS
+from turnkeeper.messages import Outcome, QueuedTurn, ThreadState, TurnRecord
+from turnkeeper.vocabulary import OnBusy, Reason, TurnState
+
+PROMPT_START_CHARACTERS: Final = 80
+"""Characters of a prompt kept for lists: one line of a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A removal; `state` is as before when it had been done already."""
+
+    state: ThreadState
+    turn: QueuedTurn
+
+
+def record(queued: QueuedTurn) -> TurnRecord:
+    """A waiting turn as lists show it."""
+    return TurnRecord(
+        turn_id=queued.turn_id,
+        idempotency_key=queued.start.idempotency_key,
+        state=TurnState.QUEUED,
+        prompt_start=bounded(queued.start.prompt, PROMPT_START_CHARACTERS),
+        continues=queued.continues,
+    )
+
+
+def records(state: ThreadState) -> tuple[TurnRecord, ...]:
+    """What waits, first to run first."""
+    return tuple(record(queued) for queued in state.queue)
+
+
+def may_begin(state: ThreadState) -> bool:
+    """Is a turn to be begun now?"""
+    return state.active is None and bool(state.queue) and not state.held
+
+
+def enqueued(state: ThreadState, queued: QueuedTurn) -> ThreadState:
+    """With one more prompt: last, or first if the running turn has to make way for it. What was held goes on.
+
+    A prompt that is given after a stop was asked for says that the thread shall go on when the stop is done.
+    """
+    first = queued.start.on_busy is OnBusy.INTERRUPT
+    queue = (queued, *state.queue) if first else (*state.queue, queued)
+    go_on = state.go_on_after_stop or state.stopping
+    return _bounded(state.model_copy(update={"queue": queue, "held": False, "go_on_after_stop": go_on}))
+
+
+def removal_refusal(state: ThreadState, turn_id: str) -> RefusedError | None:
+    """Why `turn_id` cannot be taken out, or None."""
+    if any(queued.turn_id == turn_id for queued in (*state.queue, *state.removed)):
+        return None
+    return _not_waiting(state, turn_id, "Stop it instead: `turnkeeper interrupt`.")
+
+
+def removed(state: ThreadState, turn_id: str, now: datetime) -> Removed:
+    """Take a waiting turn out and hand it back. Doing it again gives the same turn.
+
+    Raises:
+        RefusedError: it does not wait (see `removal_refusal`).
+
+    """
+    if (error := removal_refusal(state, turn_id)) is not None:
+        raise error
+    turn = next((queued for queued in state.queue if queued.turn_id == turn_id), None)
+    if turn is None:
+        return Removed(state, next(queued for queued in state.removed if queued.turn_id == turn_id))
+    over = record(turn).model_copy(
+        update={"state": TurnState.INTERRUPTED, "reason": Reason.REMOVED, "completed_at": now}
+    )
+    queue = tuple(queued for queued in state.queue if queued is not turn)
+    update = {
+        "queue": queue,
+        "held": state.held and bool(queue),
+        "removed": (*state.removed, turn),
+        "recent": (*state.recent, over)[-MAX_RECENT_TURNS:],
+    }
+    return Removed(_bounded(state.model_copy(update=update)), turn)
+
+
+def send_now_refusal(state: ThreadState, turn_id: str) -> RefusedError | None:
+    """Why `turn_id` cannot be sent now, or None. One that has begun is what was wanted."""
+    begun = state.active is not None and state.active.turn_id == turn_id
+    over = any(turn.turn_id == turn_id and turn.reason is not Reason.REMOVED for turn in state.recent)
+    if begun or over or any(queued.turn_id == turn_id for queued in state.queue):
+        return None
+    return _not_waiting(state, turn_id, "See `turnkeeper queue`.")
+
+
+def put_first(state: ThreadState, turn_id: str) -> ThreadState:
+    """The waiting turn next, the others in their order behind it, nothing held; as before if it does not wait."""
+    turn = next((queued for queued in state.queue if queued.turn_id == turn_id), None)
+    if turn is None:
+        return state
+    rest = tuple(queued for queued in state.queue if queued is not turn)
+    return state.model_copy(update={"queue": (turn, *rest), "held": False})
+
+
+def resumed(state: ThreadState) -> ThreadState:
+    """Somebody says that the queue shall go on: now, or once the stop in progress is done."""
+    return state.model_copy(update={"held": False, "go_on_after_stop": state.stopping})
+
+
+# Stops.
+
+
+def making_way(state: ThreadState) -> ThreadState:
+    """The active turn is being stopped in favour of the first in the queue."""
+    if state.active is None:
+        return state
+    return state.model_copy(update={"stopping": True, "go_on_after_stop": True})
+
+
+def stop_asked(state: ThreadState, turn_id: str, key: str | None) -> ThreadState:
+    """A person stops `turn_id`; by the key a repeated stop is known."""
+    stops = state.stops if key is None else (*state.stops, (key, turn_id))[-MAX_REMEMBERED_STOPS:]
+    return state.model_copy(update={"stopping": True, "go_on_after_stop": False, "stops": stops})
+
+
+def stopped_by(state: ThreadState, key: str | None) -> str | None:
+    """The turn that the stop of this key was about, if it was given before."""
+    return next((turn_id for known, turn_id in reversed(state.stops) if known == key), None)
+
+
+def would_hold(state: ThreadState, outcome: Outcome) -> bool:
+    """Does this end of the active turn hold what waits?"""
+    return bool(state.queue) and outcome.reason is Reason.STOPPED and not state.go_on_after_stop
+
+
+def after_turn(state: ThreadState, outcome: Outcome, *, hold: bool) -> ThreadState:
+    """The active turn has ended: does the queue go on? `hold`: False for threads from before queues were held."""
+    held = hold and would_hold(state, outcome)
+    return state.model_copy(update={"held": held, "stopping": False, "go_on_after_stop": False})
+
+
+def _not_waiting(state: ThreadState, turn_id: str, next_step: str) -> RefusedError:
+    if state.active is not None and state.active.turn_id == turn_id:
+        message = f"Turn {turn_id} runs already."
+    elif (over := next((turn for turn in state.recent if turn.turn_id == turn_id), None)) is not None:
+        message, next_step = f"Turn {turn_id} is over: {over.state}, {over.reason}.", ""
+    else:
+        message, next_step = f"No turn {turn_id} waits in this thread.", "See `turnkeeper queue`."
+    return RefusedError(message, code="not_queued", next_step=next_step)
+
+
+def _bounded(state: ThreadState) -> ThreadState:
+    """What was removed is remembered, newest first, as far as the queue leaves room in one payload."""
+    room = MAX_QUEUED_CHARACTERS - sum(len(queued.start.prompt) for queued in state.queue)
+    kept: list[QueuedTurn] = []
+    for turn in reversed(state.removed[-MAX_RECENT_TURNS:]):
+        room -= len(turn.start.prompt)
+        if room < 0:
+            break
+        kept.append(turn)
+    return state.model_copy(update={"removed": tuple(reversed(kept))})
