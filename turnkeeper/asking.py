@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydantic import ValidationError
-from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import (
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -20,6 +25,21 @@ def unless_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+@contextmanager
+def silence_as_timeout() -> Iterator[None]:
+    """Each way in which an update shows that no worker took it, as a TimeoutError. Goes around `asyncio.timeout`."""
+    try:
+        yield
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise TimeoutError from error
+    except RPCError as error:
+        if error.status is RPCStatusCode.FAILED_PRECONDITION:
+            # Three workflow tasks went to a worker that never answered (frozen, or dying again and again): Temporal
+            # then refuses updates of that workflow (measured, after 28 s). A signal it takes.
+            raise TimeoutError from error
+        raise
 
 
 @contextmanager
@@ -39,9 +59,7 @@ def explaining(what: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise ServiceUnavailableError(
-            "No worker answered in time.", next_step="Start one with `turnkeeper dev`, or see `turnkeeper doctor`."
-        ) from error
+        raise _no_worker() from error
     except RuntimeError as error:
         if "client connect" not in str(error):
             raise
@@ -56,7 +74,30 @@ def explaining(what: str) -> Iterator[None]:
             raise RefusedError(
                 f"There is no {what}.", code="not_found", next_step="See `turnkeeper threads`."
             ) from error
-        raise ServiceUnavailableError(f"Temporal answered {error.status.name}.", next_step="Try again.") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: RPCError) -> ServiceUnavailableError:
+    """An answer of Temporal that is neither a result nor "there is no such thing"."""
+    match error.status:
+        case RPCStatusCode.UNAVAILABLE:
+            return ServiceUnavailableError("The Temporal server does not answer.", next_step="Try again.")
+        case RPCStatusCode.FAILED_PRECONDITION:
+            return _no_worker()
+        case RPCStatusCode.INVALID_ARGUMENT if "search attribute" in error.message.lower():
+            return ServiceUnavailableError(
+                "Temporal's namespace lacks the search attributes of Turnkeeper.",
+                code="no_search_attributes",
+                next_step="A worker adds them when it starts; `turnkeeper doctor` says which are missing.",
+            )
+        case _:
+            return ServiceUnavailableError(f"Temporal answered {error.status.name}.", next_step="Try again.")
+
+
+def _no_worker() -> ServiceUnavailableError:
+    return ServiceUnavailableError(
+        "No worker answered in time.", next_step="Start one with `turnkeeper dev`, or see `turnkeeper doctor`."
+    )
 
 
 def _cause(error: BaseException) -> TurnkeeperError:

@@ -22,11 +22,10 @@ from temporalio.client import (
     WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowHandle,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 
-from turnkeeper.asking import explaining, refusing_bad_input, unless_cancelled
+from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
 from turnkeeper.controls import ThreadControls
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
@@ -138,9 +137,10 @@ class Turnkeeper(ThreadControls):
             )
         with explaining(f"thread {thread_id!r}"):
             try:
-                async with asyncio.timeout(accept_timeout):
-                    result = await self._update_start(thread_id, thread, start)
-            except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+                with silence_as_timeout():
+                    async with asyncio.timeout(accept_timeout):
+                        result = await self._update_start(thread_id, thread, start)
+            except TimeoutError:
                 unless_cancelled()
                 async with asyncio.timeout(accept_timeout):
                     await self._signal_start(thread_id, thread, start)
@@ -163,12 +163,15 @@ class Turnkeeper(ThreadControls):
             search_attributes=_attributes(thread),
             static_summary=f"{thread.thread_id} on {thread.endpoint}",
         )
-        result: StartTurnResult = await self.temporal.execute_update_with_start_workflow(
-            "start_turn",
-            start,
-            start_workflow_operation=operation,
-            result_type=StartTurnResult,
-        )
+        try:
+            result: StartTurnResult = await self.temporal.execute_update_with_start_workflow(
+                "start_turn", start, start_workflow_operation=operation, result_type=StartTurnResult
+            )
+        except BaseException:
+            # The SDK gives the error to this future too; unread, Python would print it when the future is collected.
+            unread = asyncio.ensure_future(operation.workflow_handle())
+            unread.add_done_callback(lambda read: None if read.cancelled() else read.exception())
+            raise
         return result
 
     async def _signal_start(self, thread_id: str, thread: ThreadInput | None, start: StartTurn) -> None:

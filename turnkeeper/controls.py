@@ -10,9 +10,9 @@ import asyncio
 import uuid
 from typing import Any, Final, TypeVar
 
-from temporalio.client import Client, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import Client
 
-from turnkeeper.asking import explaining, refusing_bad_input, unless_cancelled
+from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
 from turnkeeper.commands import QueueView, RemovedTurn, RemoveQueued, ResumeQueue, SendNow, SentNow
 from turnkeeper.errors import ServiceUnavailableError
 from turnkeeper.messages import Interrupt, InterruptResult, thread_workflow_id
@@ -78,9 +78,10 @@ class ThreadControls:
         handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
         with explaining(f"thread {thread_id!r}"):
             try:
-                async with asyncio.timeout(within):
-                    answer: Any = await handle.execute_update(name, command, result_type=kind)
-            except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+                with silence_as_timeout():
+                    async with asyncio.timeout(within):
+                        answer: Any = await handle.execute_update(name, command, result_type=kind)
+            except TimeoutError:
                 unless_cancelled()
                 async with asyncio.timeout(within):
                     await handle.signal(f"request_{name}", command)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError, RPCStatusCode
 
 from tests.e2e.waiting import until
 from tests.workflow.scripted_provider import ABORTED, HANGS, RUNNING, Held, answered
 from tests.workflow.stage import DIRECTORY, ENDPOINT, Stage, new_thread
 from turnkeeper import client as client_module
+from turnkeeper.asking import explaining
 from turnkeeper.client import Turnkeeper
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.failures import to_application_error
@@ -118,6 +122,55 @@ async def test_a_stop_that_no_worker_answers_is_kept_and_done_later(empty_stage:
     assert unavailable.value.detail_code == "stop_kept"
     async with stage.worker_up():
         assert (await stage.keeper.wait(started)).outcome.reason is Reason.STOPPED
+
+
+async def test_a_stop_is_kept_when_temporal_takes_no_update_any_more(
+    empty_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after three workflow tasks that went to a frozen worker; seen on a real one."""
+
+    async def refused(*_: object, **__: object) -> None:
+        raise RPCError("Workflow Task in failed state.", RPCStatusCode.FAILED_PRECONDITION, b"")
+
+    stage = empty_stage
+    stage.provider.says("look", lambda _: ABORTED if stage.provider.count("abort") else RUNNING)
+    kept = await stage.start(new_thread(), accept_timeout=0.5)
+    monkeypatch.setattr(WorkflowHandle, "execute_update", refused)
+    with pytest.raises(ServiceUnavailableError) as unavailable:
+        await stage.keeper.interrupt(kept.thread_id, within=5)
+    assert unavailable.value.detail_code == "stop_kept"
+    async with stage.worker_up():
+        assert (await stage.keeper.wait(kept)).outcome.reason is Reason.STOPPED
+
+
+async def test_a_kept_prompt_leaves_no_error_for_python_to_print(empty_stage: Stage) -> None:
+    printed: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: printed.append(context["message"]))
+    await empty_stage.start(new_thread(), accept_timeout=0.5)
+    await asyncio.sleep(0)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert printed == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "words"),
+    [
+        (RPCStatusCode.UNAVAILABLE, "connection to 10.0.0.7 refused", "The Temporal server does not answer."),
+        (
+            RPCStatusCode.INVALID_ARGUMENT,
+            "no mapping for search attribute TurnkeeperThread",
+            "turnkeeper doctor",
+        ),
+        (RPCStatusCode.FAILED_PRECONDITION, "Workflow Task in failed state.", "No worker answered"),
+        (RPCStatusCode.RESOURCE_EXHAUSTED, "slow down", "Temporal answered RESOURCE_EXHAUSTED."),
+    ],
+)
+def test_an_answer_of_temporal_is_said_in_our_words(status: RPCStatusCode, said: str, words: str) -> None:
+    with pytest.raises(ServiceUnavailableError) as explained, explaining("thread 'shop'"):
+        raise RPCError(said, status, b"")
+    assert words in str(explained.value)
+    assert "10.0.0.7" not in str(explained.value)
 
 
 async def test_a_question_that_no_worker_answers_is_an_error_with_advice(
