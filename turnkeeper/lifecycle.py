@@ -29,13 +29,22 @@ from turnkeeper.observations import (
     PerhapsSent,
     ProviderEvent,
     Refused,
+    SessionBusy,
     SessionMissing,
     SessionOpened,
     SessionReport,
     SubmitReport,
     Unreachable,
 )
-from turnkeeper.readings import observed, outcome_of, session_gone, stop_failure, unreachable, with_verdict
+from turnkeeper.readings import (
+    observed,
+    outcome_of,
+    session_busy,
+    session_gone,
+    stop_failure,
+    unreachable,
+    with_verdict,
+)
 from turnkeeper.turn import (
     STOP_REASONS,
     Abort,
@@ -135,7 +144,11 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
 def _session_reported(turn: Turn, report: SessionReport, now: datetime) -> Turn:
     match report:
         case SessionOpened():
-            return replace(turn, session_open=True, look_due=None, retries=0, unreachable_since=None)
+            turn = replace(turn, session_open=True, look_due=None, retries=0, unreachable_since=None)
+            # What woke the turn while the session was busy is about that other run.
+            return turn if turn.busy_since is None else replace(turn, busy_since=None, look_quiet=0, wake=None)
+        case SessionBusy():
+            return session_busy(turn, now)
         case SessionMissing():
             if not turn.resume:
                 raise IllegalTransitionError("a session that was to be created was reported missing")
@@ -260,8 +273,10 @@ def decide(turn: Turn, now: datetime) -> Decision:
 
 
 def _decide_delivery(turn: Turn, now: datetime) -> Decision:
-    if turn.look_due is not None and now < turn.look_due:
-        return _wait(turn, "the provider to answer", turn.look_due)
+    busy = turn.busy_since is not None and turn.unreachable_since is None
+    if turn.look_due is not None and now < turn.look_due and not (busy and turn.wake is not None):
+        what = "the session to end what is not this turn's" if busy else "the provider to answer"
+        return _wait(turn, what, turn.look_due)
     return Submit() if turn.session_open else OpenSession(resume=turn.resume, again=turn.retries > 0)
 
 

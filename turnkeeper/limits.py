@@ -108,6 +108,11 @@ class TurnLimits(BaseModel):
         300,
         "Give up on a provider that does not answer at all. A restart takes 7 s, a node's replacement minutes.",
     )
+    session_busy_timeout: Duration = _seconds(
+        300,
+        "How long a prompt waits for a session that works on something else, as after an unconfirmed stop. Sent into"
+        " that, OpenCode may drop it.",
+    )
     stall_timeout: Duration = _seconds(
         360,
         "Busy without progress, no tool open. OpenCode's own chunk timeout is 300 s; it must be the first to act.",

@@ -191,7 +191,16 @@ class Refused(Record):
     failure: Failure
 
 
-SessionReport = Annotated[SessionOpened | SessionMissing | Refused | Unreachable, Field(discriminator="kind")]
+class SessionBusy(Record):
+    """The session works on something, and nothing of this turn was sent: OpenCode may drop what it gets now."""
+
+    kind: Literal["busy"] = "busy"
+    session_id: str
+
+
+SessionReport = Annotated[
+    SessionOpened | SessionMissing | SessionBusy | Refused | Unreachable, Field(discriminator="kind")
+]
 
 
 class AdmitRequest(Record):

@@ -34,6 +34,7 @@ SETTLEMENTS: Final[dict[Reason, tuple[TurnState, SessionStatus]]] = {
     Reason.SESSION_GONE: (TurnState.INTERRUPTED, SessionStatus.STOPPED),
     Reason.PROVIDER_ERROR: (TurnState.ERROR, SessionStatus.ERROR),
     Reason.PROMPT_REJECTED: (TurnState.ERROR, SessionStatus.ERROR),
+    Reason.SESSION_BUSY: (TurnState.ERROR, SessionStatus.ERROR),
     Reason.PROMPT_DROPPED: (TurnState.ERROR, SessionStatus.ERROR),
     Reason.PROVIDER_UNREACHABLE: (TurnState.ERROR, SessionStatus.ERROR),
     Reason.STALLED: (TurnState.ERROR, SessionStatus.ERROR),
@@ -60,6 +61,14 @@ _DROPPED = Failure(
     message="The provider stored the prompt and never ran it.",
     retryable=True,
     next_step="Prompt again: nothing was done.",
+)
+
+_BUSY: Final = Failure(
+    code="session_busy",
+    fault=Fault.CALLER,
+    message="The provider session works on something that is not this turn's; the prompt was not sent.",
+    retryable=True,
+    next_step="Let it end or abort it in the provider, then prompt again; or use another thread.",
 )
 
 _CONCLUSIVE: Final = {
@@ -110,6 +119,20 @@ def session_gone(turn: Turn, now: datetime) -> Turn:
     if turn.stop is not None:
         return _stop_confirmed(turn, turn.stop, detail, now)
     return with_verdict(turn, Reason.SESSION_GONE, EvidenceKind.SNAPSHOT, detail, now, failure=_GONE)
+
+
+def session_busy(turn: Turn, now: datetime) -> Turn:
+    """The session works on something else: ask again, up to `session_busy_timeout`. Its idle makes the turn ask sooner.
+
+    A prompt that is sent into another run may be dropped with it, or answered in its place.
+    """
+    since = turn.busy_since or now
+    turn = replace(turn, busy_since=since, look_quiet=turn.look_quiet + 1, wake=None, retries=0, unreachable_since=None)
+    if now >= since + turn.limits.session_busy_timeout:
+        waited = f"the session was busy for {turn.limits.session_busy_timeout.total_seconds():g} s"
+        return with_verdict(turn, Reason.SESSION_BUSY, EvidenceKind.COMMAND, waited, now, failure=_BUSY)
+    pause = doubled(turn.limits.retry_interval, turn.look_quiet - 1, turn.limits.look_interval)
+    return replace(turn, look_due=min(now + pause, since + turn.limits.session_busy_timeout))
 
 
 def with_verdict(

@@ -190,6 +190,7 @@ class Turn:
     accepted_at: datetime | None = None
     retries: int = 0
     unreachable_since: datetime | None = None
+    busy_since: datetime | None = None
     unreachable: Failure | None = None
     seen: Seen | None = None
     suspicion: Suspicion | None = None

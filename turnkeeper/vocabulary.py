@@ -49,6 +49,7 @@ class Reason(StrEnum):
     SESSION_GONE = "session_gone"  # the provider session was deleted
     PROVIDER_ERROR = "provider_error"  # the provider reported a failure of this turn
     PROMPT_REJECTED = "prompt_rejected"  # the provider would not take the prompt
+    SESSION_BUSY = "session_busy"  # the session worked on something else all the time: nothing was sent
     PROMPT_DROPPED = "prompt_dropped"  # the provider stored the prompt and never ran it
     PROVIDER_UNREACHABLE = "provider_unreachable"  # no answer for `unreachable_timeout`
     STALLED = "stalled"  # busy without progress for the stall timeout; aborted

@@ -28,6 +28,7 @@ from turnkeeper.observations import (
     PerhapsSent,
     Refused,
     Seen,
+    SessionBusy,
     SessionMissing,
     SessionOpened,
     SessionReport,
@@ -95,7 +96,11 @@ restless = seens.filter(lambda reading: reading.standing in {Standing.RUNNING, S
 observations: st.SearchStrategy[Observation] = st.one_of(restless, seens, missing, silent)
 opened = st.just(SessionOpened(session_id="ses_1"))
 session_reports: st.SearchStrategy[SessionReport] = st.one_of(
-    opened, st.just(SessionMissing()), silent, st.builds(Refused, failure=failures)
+    opened,
+    st.just(SessionMissing()),
+    st.just(SessionBusy(session_id="ses_1")),
+    silent,
+    st.builds(Refused, failure=failures),
 )
 submit_reports: st.SearchStrategy[SubmitReport] = st.one_of(
     st.builds(Accepted),

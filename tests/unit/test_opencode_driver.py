@@ -32,6 +32,7 @@ from turnkeeper.observations import (
     PerhapsSent,
     PromptRequest,
     Refused,
+    SessionBusy,
     SessionMissing,
     SessionOpened,
     SessionReport,
@@ -190,13 +191,25 @@ async def test_a_session_created_in_another_directory_is_refused() -> None:
 
 
 async def test_resuming_reads_and_leaves_a_marked_session_alone() -> None:
-    report, paper = await open_session({READ_SESSION: as_json(session(metadata=MARK))}, session_id=SESSION)
+    routes = {READ_SESSION: as_json(session(metadata=MARK)), STATUS: as_json({})}
+    report, paper = await open_session(routes, session_id=SESSION)
     assert report == SessionOpened(session_id=SESSION)
-    assert paper.calls() == [READ_SESSION]
+    assert paper.calls() == [READ_SESSION, STATUS]
+
+
+@pytest.mark.parametrize("status", [{"type": "busy"}, {"type": "retry", "attempt": 1, "message": "x", "next": 1}])
+async def test_a_session_at_work_is_busy_and_one_that_cannot_be_asked_is_unreachable(status: dict[str, Any]) -> None:
+    found = as_json(session(metadata=MARK))
+    report, _ = await open_session({READ_SESSION: found, STATUS: as_json({SESSION: status})}, session_id=SESSION)
+    assert report == SessionBusy(session_id=SESSION)
+    report, _ = await open_session({READ_SESSION: found, STATUS: as_json({"ses_other": status})}, session_id=SESSION)
+    assert report == SessionOpened(session_id=SESSION)
+    report, _ = await open_session({READ_SESSION: found, STATUS: httpx.Response(500)}, session_id=SESSION)
+    assert isinstance(report, Unreachable)
 
 
 async def test_resuming_adopts_a_session_and_keeps_what_others_wrote() -> None:
-    routes = {READ_SESSION: as_json(session(metadata={"theirs": 1})), DESCRIBE: as_json(session())}
+    routes = {READ_SESSION: as_json(session(metadata={"theirs": 1})), DESCRIBE: as_json(session()), STATUS: as_json({})}
     _, paper = await open_session(routes, session_id=SESSION)
     assert paper.bodies(DESCRIBE) == [{"metadata": {"theirs": 1, **MARK}}]
 
@@ -212,7 +225,8 @@ async def test_only_a_confirmed_absence_is_a_missing_session() -> None:
 async def test_resuming_a_session_of_another_directory_is_refused() -> None:
     report, _ = await open_session({READ_SESSION: as_json(session("/elsewhere"))}, session_id=SESSION)
     assert isinstance(report, Refused)
-    same, _ = await open_session({READ_SESSION: as_json(session(f"{DIRECTORY}/", metadata=MARK))}, session_id=SESSION)
+    routes = {READ_SESSION: as_json(session(f"{DIRECTORY}/", metadata=MARK)), STATUS: as_json({})}
+    same, _ = await open_session(routes, session_id=SESSION)
     assert isinstance(same, SessionOpened)
 
 

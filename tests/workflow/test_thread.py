@@ -22,7 +22,7 @@ from tests.workflow.stage import Stage, new_thread, result_of
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import InterruptResult
-from turnkeeper.observations import NotSent, Refused, SessionMissing
+from turnkeeper.observations import NotSent, Refused, SessionBusy, SessionMissing
 from turnkeeper.vocabulary import OnBusy, Reason, SessionStatus, Standing, TurnState
 
 
@@ -206,3 +206,23 @@ async def test_cancelling_a_thread_stops_its_turn_and_ends_it_for_good(stage: St
     assert description.status is not None
     assert description.status.name == "CANCELED"
     assert [request.prompt for request in stage.provider.requests("submit")] == ["one"]
+
+
+async def test_a_prompt_is_not_sent_into_a_session_that_works_on_something_else(skipping_stage: Stage) -> None:
+    thread = new_thread()
+    await skipping_stage.start(thread, "one")
+    await skipping_stage.settled_thread(thread)
+    busy = SessionBusy(session_id="ses_1")
+    skipping_stage.provider.says("open_session", busy, busy, opened)
+    await skipping_stage.start(thread, "two")
+    settled = await skipping_stage.settled_thread(thread, turns=2)
+    assert settled.recent[-1].reason is Reason.FINISHED
+    assert skipping_stage.provider.order().count("open_session") == 3
+    skipping_stage.provider.says("open_session", busy)
+    await skipping_stage.start(thread, "three")
+    settled = await skipping_stage.settled_thread(thread, turns=3)
+    assert (settled.recent[-1].reason, settled.status) == (Reason.SESSION_BUSY, SessionStatus.ERROR)
+    assert [request.prompt for request in skipping_stage.provider.requests("submit")] == ["one", "two"]
+    skipping_stage.provider.forget("open_session")
+    await skipping_stage.start(thread, "four")
+    assert (await skipping_stage.settled_thread(thread, turns=4)).status is SessionStatus.READY

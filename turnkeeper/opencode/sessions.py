@@ -13,6 +13,7 @@ from typing import Final
 from turnkeeper.errors import ProviderError, ProviderNotFoundError, ProviderRefusedError, RefusedError, bounded
 from turnkeeper.observations import (
     Refused,
+    SessionBusy,
     SessionMissing,
     SessionOpened,
     SessionReport,
@@ -66,6 +67,9 @@ async def _resume(client: OpenCodeClient, request: SessionRequest, session_id: s
         # Setting metadata replaces all of it: keep what others wrote there.
         ours = mark(request.thread_id, request.namespace, request.creation_key)
         await client.describe_session(session_id, None, {**session.metadata, METADATA_KEY: ours})
+    status = (await client.statuses(request.directory)).get(session_id)
+    if status is not None and status.active:
+        return SessionBusy(session_id=session_id)
     return SessionOpened(session_id=session_id)
 
 
