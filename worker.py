@@ -120,6 +120,7 @@ def _activities(client: Client, endpoints: Endpoints) -> list[Callable[..., Any]
     return [
         AdmissionActivities(endpoints).admit,
         SessionActivities(endpoints).open_session,
+        SessionActivities(endpoints).read_session,
         SubmitActivities(endpoints).submit,
         LookActivities(endpoints).look,
         AbortActivities(endpoints).abort,

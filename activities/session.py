@@ -1,10 +1,11 @@
-"""`open_session`: make sure that the thread's provider session exists."""
+"""`open_session` and `read_session`: the thread's provider session, made sure of, or only looked at."""
 
 from __future__ import annotations
 
 from temporalio import activity
 
 from activities.endpoints import Endpoints
+from turnkeeper.findings import SessionReading, SessionReadRequest
 from turnkeeper.observations import SessionReport, SessionRequest
 
 
@@ -20,3 +21,9 @@ class SessionActivities:
         """Make sure that the thread's provider session exists. Provider trouble is a value, not an error."""
         async with self._endpoints.calling(request.endpoint) as driver:
             return await driver.open_session(request)
+
+    @activity.defn(name="read_session")
+    async def read_session(self, request: SessionReadRequest) -> SessionReading:
+        """Read it, and change nothing. Provider trouble is a value, not an error."""
+        async with self._endpoints.calling(request.endpoint) as driver:
+            return await driver.read_session(request)

@@ -42,6 +42,7 @@ from turnkeeper.messages import (
     thread_workflow_id,
     turn_workflow_id,
 )
+from turnkeeper.recovery import ThreadRecovery
 from turnkeeper.search_attributes import ENDPOINT, THREAD
 from turnkeeper.vocabulary import OnBusy, OnLost
 
@@ -54,6 +55,7 @@ ANSWER_TIMEOUT: Final = 10.0
 QUEUE_POLL: Final = 0.5
 """Seconds between looks at a thread while a turn waits in its queue."""
 
+OPEN_THREADS_QUERY: Final = "WorkflowType = 'Thread' AND ExecutionStatus = 'Running'"
 
 THREADS_QUERY: Final = "WorkflowType = 'Thread' AND ExecutionStatus != 'Completed'"
 """A thread that is completed was refused at its first start: nothing of it ever ran."""
@@ -85,7 +87,7 @@ class ThreadSummary:
     open: bool
 
 
-class Turnkeeper(ThreadControls):
+class Turnkeeper(ThreadControls, ThreadRecovery):
     """A client of the `Thread`, `Turn` and `Endpoint` workflows."""
 
     def __init__(self, temporal: Client, *, task_queue: str = WORKFLOW_TASK_QUEUE) -> None:
@@ -238,10 +240,11 @@ class Turnkeeper(ThreadControls):
                 snapshot: T = await handle.query("snapshot", result_type=kind)
                 return snapshot
 
-    async def threads(self, limit: int = 50) -> AsyncIterator[ThreadSummary]:
-        """The latest threads, newest first."""
+    async def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]:
+        """The latest threads, newest first; all of them without a limit."""
+        query = OPEN_THREADS_QUERY if only_open else THREADS_QUERY
         with explaining("threads"):
-            async for execution in self.temporal.list_workflows(THREADS_QUERY, limit=limit):
+            async for execution in self.temporal.list_workflows(query, limit=limit):
                 yield ThreadSummary(
                     thread_id=execution.id.removeprefix(thread_workflow_id("")),
                     endpoint=execution.typed_search_attributes.get(ENDPOINT) or "",

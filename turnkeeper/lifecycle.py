@@ -56,6 +56,7 @@ from turnkeeper.turn import (
     GiveUp,
     IllegalTransitionError,
     Look,
+    LookAsked,
     LookStarted,
     Observed,
     OpenSession,
@@ -127,8 +128,8 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
             return replace(turn, looking=looking, wake=None, looks=turn.looks + 1, look_begun_at=now)
         case Observed(observation):
             return observed(turn, observation, now)
-        case EventsArrived(events):
-            return _events_arrived(turn, events, now)
+        case EventsArrived() | LookAsked():
+            return _woken(turn, fact, now)
         case StopAsked(cause, why):
             return turn if turn.stop is not None else replace(turn, stop=Stop(cause, why, now), suspicion=None)
         case AbortReported():
@@ -205,8 +206,12 @@ def _refused(turn: Turn, failure: Failure, now: datetime) -> Turn:
     return with_verdict(turn, reason, kind, failure.message, now, failure=failure)
 
 
-def _events_arrived(turn: Turn, events: tuple[ProviderEvent, ...], now: datetime) -> Turn:
-    for event in events:
+def _woken(turn: Turn, fact: EventsArrived | LookAsked, now: datetime) -> Turn:
+    if isinstance(fact, LookAsked):
+        if turn.delivery is Delivery.UNSENT:
+            return replace(turn, look_due=None if turn.look_due is None else now)
+        return replace(turn, wake=turn.wake or Wake.ASKED)
+    for event in fact.events:
         turn = replace(_event(turn, event, now), events_seen=turn.events_seen + event.count)
     return turn
 

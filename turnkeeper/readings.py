@@ -87,6 +87,7 @@ def observed(turn: Turn, observation: Observation, now: datetime) -> Turn:
         raise IllegalTransitionError("a look before anything was sent")
     if turn.delivery is Delivery.UNSENT:
         return turn  # meanwhile the submit was reported not sent: there was nothing to see
+    turn = replace(turn, answers=turn.answers + 1)
     match observation:
         case Unreachable(failure=failure):
             return unreachable(turn, failure, now)
@@ -105,6 +106,7 @@ def unreachable(turn: Turn, failure: Failure, now: datetime) -> Turn:
     pause = doubled(turn.limits.retry_interval, turn.retries, turn.limits.retry_interval_max)
     return replace(
         turn,
+        answers=turn.answers + (turn.delivery is Delivery.UNSENT),  # a look that was not answered is counted already
         unreachable_since=turn.unreachable_since or now,
         unreachable=failure,
         retries=turn.retries + 1,

@@ -210,7 +210,8 @@ def notes(turn: TurnRecord) -> list[str]:
 
 def next_step(thread: ThreadSnapshot) -> str | None:
     """What to do about the thread's last error; None when there is none, or nothing to say."""
-    return thread.recent[-1].next_step if thread.last_error is not None and thread.recent else None
+    latest = thread.recent[-1] if thread.recent else None
+    return latest.next_step if latest is not None and latest.error == thread.last_error is not None else None
 
 
 def check(state: ThreadState) -> ThreadState:

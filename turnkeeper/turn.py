@@ -74,6 +74,11 @@ class EventsArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAsked:
+    """Somebody wants to know now: the next look, or the next try of whatever is unanswered, is due at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     cause: StopCause
     why: str = ""
@@ -96,6 +101,7 @@ Fact = (
     | LookStarted
     | Observed
     | EventsArrived
+    | LookAsked
     | StopAsked
     | AbortReported
     | Settled
@@ -200,6 +206,7 @@ class Turn:
     look_begun_at: datetime | None = None
     looked_at: datetime | None = None
     looks: int = 0
+    answers: int = 0  # looks, and before there can be any tries to deliver, whatever came of them
     wake: Wake | None = None
     looking: Wake = Wake.TIMER
     events_seen: int = 0

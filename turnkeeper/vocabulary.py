@@ -74,6 +74,7 @@ class Wake(StrEnum):
     ATTACH = "attach"  # the relay (re)attached: events before that may be lost
     TIMER = "timer"
     STOP = "stop"
+    ASKED = "asked"  # somebody asked to look now (`reconcile`)
     ANSWER = "answer"  # a request was answered: see what the agent makes of it
 
 
@@ -155,6 +156,20 @@ class AnswerState(StrEnum):
     STALE = "stale"  # the request is gone: answered elsewhere, withdrawn, or over with its turn
     ALREADY_ANSWERED = "already_answered"  # another answer came first
     REFUSED = "refused"  # the provider would not take it, or did not answer for too long: answer again
+
+
+class Finding(StrEnum):
+    """What looking again found."""
+
+    LIVE = "live"  # the turn runs, or waits for a person, and is followed
+    SETTLED = "settled"  # the turn is over
+    UNSENT = "unsent"  # the prompt has not left us
+    UNSURE = "unsure"  # nothing seems to run: a second reading decides soon
+    READY = "ready"  # no turn, and the session exists
+    BUSY = "busy"  # no turn, and the session works on something that is not ours
+    GONE = "gone"  # confirmed: the session does not exist
+    NO_SESSION = "no_session"  # none was ever opened
+    UNKNOWN = "unknown"  # the provider could not be asked: nothing is concluded
 
 
 class OnLost(StrEnum):

@@ -15,6 +15,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's own
 
 with workflow.unsafe.imports_passed_through():
+    from turnkeeper.findings import SessionReading
     from turnkeeper.observations import (
         AbortReport,
         Failure,
@@ -52,6 +53,7 @@ LOCAL_LIMIT: Final = timedelta(seconds=2)
 
 OPEN_SESSION: Final = Call("open_session", SessionReport, timedelta(seconds=20), LOCAL_LIMIT)
 SUBMIT: Final = Call("submit", SubmitReport, timedelta(seconds=15), LOCAL_LIMIT)
+READ_SESSION: Final = Call("read_session", SessionReading, timedelta(seconds=12))
 LOOK: Final = Call("look", Observation, timedelta(seconds=12), LOCAL_LIMIT)
 ABORT: Final = Call("abort", AbortReport, timedelta(seconds=8))
 

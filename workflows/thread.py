@@ -41,6 +41,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import calls
     from workflows.details import describe_thread
     from workflows.thread_commands import ThreadCommands
+    from workflows.thread_looks import ThreadLooks
 
 ADMIT_LIMIT: Final = timedelta(seconds=20)
 """Longest check of a start; it bounds its own calls to the provider more tightly."""
@@ -61,7 +62,7 @@ _NOT_ADMITTED: Final = ServiceUnavailableError(
 
 
 @workflow.defn(name="Thread")
-class ThreadWorkflow(ThreadCommands):
+class ThreadWorkflow(ThreadCommands, ThreadLooks):
     """Continues as new between turns only: a child's result goes to the run that started it."""
 
     @workflow.init
@@ -72,6 +73,7 @@ class ThreadWorkflow(ThreadCommands):
         self._turn: workflow.ChildWorkflowHandle[object, TurnResult] | None = None
         self._last: tuple[str, Outcome] | None = None
         self._stop_early: Interrupt | None = None
+        self._asked = {}
         self._admitting = 0
         self._refused = False
         self._ending = False

@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper.errors import RefusedError
     from turnkeeper.failures import to_application_error
+    from turnkeeper.findings import Reconcile, TurnFinding
     from turnkeeper.lifecycle import begin, deadline_of, decide, learn, state_of
     from turnkeeper.messages import Interrupt, InterruptResult, TurnInput, TurnResult, TurnSnapshot
     from turnkeeper.observations import (
@@ -26,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         Usage,
     )
     from turnkeeper.opencode.identifiers import message_id
+    from turnkeeper.reconciliation import TURN_PATIENCE, is_sure, turn_finding
     from turnkeeper.search_attributes import REASON, SESSION, STATE
     from turnkeeper.turn import (
         Abort,
@@ -36,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
         GiveUp,
         IllegalTransitionError,
         Look,
+        LookAsked,
         LookStarted,
         Observed,
         OpenSession,
@@ -126,6 +129,22 @@ class TurnWorkflow:
             message = f"Turn {command.turn_id} is not the running one; that is {self._input.turn_id}."
             raise to_application_error(RefusedError(message, code="not_running"))
 
+    @workflow.update(description="Look now, and answer what was found.")
+    async def reconcile(self, command: Reconcile) -> TurnFinding:
+        """Make the turn look, and wait until it is sure, or until that takes too long."""
+        return await self._look_now(command)
+
+    @workflow.signal(description="The twin of `reconcile`: the answer goes to the thread, if there is one.")
+    async def request_reconcile(self, command: Reconcile) -> None:
+        """Look now, and tell the thread what was found."""
+        found = await self._look_now(command)
+        parent = workflow.info().parent
+        if parent is None:
+            return
+        thread = workflow.get_external_workflow_handle(parent.workflow_id, run_id=parent.run_id)
+        with suppress(ApplicationError):  # the thread is gone, and with it who asked
+            await thread.signal("turn_reconciled", found)
+
     @workflow.query(description="What the turn does right now.")
     def snapshot(self) -> TurnSnapshot:
         """Everything a person may want to see, the prompt excepted."""
@@ -156,6 +175,15 @@ class TurnWorkflow:
         )
 
     # Performing decisions.
+
+    async def _look_now(self, command: Reconcile) -> TurnFinding:
+        before, answers = state_of(self._turn), self._turn.answers
+        self._learn(LookAsked())
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: is_sure(self._turn, answers), timeout=TURN_PATIENCE, timeout_summary="asked to look now"
+            )
+        return turn_finding(self._turn, self._input.turn_id, before, command.token)
 
     async def _perform(self, decision: Decision) -> None:
         self._decision = decision

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from turnkeeper.cli.service import Connector, Service
 from turnkeeper.cli.views import Subject
 from turnkeeper.client import StartedTurn, ThreadSummary
 from turnkeeper.errors import RefusedError, TurnkeeperError
+from turnkeeper.findings import ThreadFinding
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
     EndpointSnapshot,
@@ -116,6 +117,7 @@ class ScriptedKeeper:
     interrupts_with: InterruptResult | TurnkeeperError | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
     known: bool = True  # the thread exists
+    finds: Mapping[str, ThreadFinding | TurnkeeperError] = field(default_factory=dict)
     looks: int = 0
     starts_with: list[OnLost] = field(default_factory=list)  # what each start said of a lost run
     asked: list[tuple[str, object]] = field(default_factory=list)
@@ -176,8 +178,19 @@ class ScriptedKeeper:
         self.over.set()
         return self.interrupts_with or InterruptResult(turn_id="t1", was_running=True, outcome=STOPPED)
 
-    async def threads(self, limit: int = 50) -> AsyncIterator[ThreadSummary]:
+    async def reconcile(self, thread_id: str) -> ThreadFinding:
+        self.asked.append(("reconcile", thread_id))
+        found = self.finds[thread_id]
+        if isinstance(found, TurnkeeperError):
+            raise found
+        return found
+
+    async def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]:
         self.asked.append(("threads", limit))
+        if only_open:
+            for name in self.finds:
+                yield ThreadSummary(name, "local", T0, open=True)
+            return
         yield ThreadSummary("shop", "local", T0, open=True)
 
     def count(self, what: str) -> int:

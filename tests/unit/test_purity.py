@@ -22,6 +22,8 @@ PURE: Final = frozenset(
         "continuation",
         "commands",
         "queueing",
+        "findings",
+        "reconciliation",
         "messages",
         "observations",
         "vocabulary",

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 from temporalio import activity
 
 from tests.e2e.waiting import until_true
+from turnkeeper.findings import SessionFound, SessionReading, SessionReadRequest
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import (
     AbortReport,
@@ -39,7 +40,7 @@ from turnkeeper.observations import (
 )
 from turnkeeper.vocabulary import Fault, Record, Standing
 
-Verb = Literal["admit", "open_session", "submit", "look", "abort", "relay"]
+Verb = Literal["admit", "open_session", "read_session", "submit", "look", "abort", "relay"]
 
 BEAT: Final = 0.1
 """Seconds between heartbeats of a call that takes its time."""
@@ -114,7 +115,7 @@ class ScriptedProvider:
     @property
     def activities(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
-        return [self.admit, self.open_session, self.submit, self.look, self.abort, self.relay]
+        return [self.admit, self.open_session, self.read_session, self.submit, self.look, self.abort, self.relay]
 
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:
@@ -135,6 +136,12 @@ class ScriptedProvider:
     async def open_session(self, request: SessionRequest) -> SessionReport:
         report: SessionReport = await self._perform("open_session", request, opened)
         return report
+
+    @activity.defn(name="read_session")
+    async def read_session(self, request: SessionReadRequest) -> SessionReading:
+        usual = SessionFound(session_id=request.session_id, directory=request.directory, busy=False)
+        reading: SessionReading = await self._perform("read_session", request, usual)
+        return reading
 
     @activity.defn(name="submit")
     async def submit(self, request: PromptRequest) -> SubmitReport:

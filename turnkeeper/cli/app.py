@@ -19,6 +19,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from turnkeeper.cli import demo as demos
 from turnkeeper.cli import dev as stacks
 from turnkeeper.cli import doctor as doctors
+from turnkeeper.cli import reconcile as reconciling
 from turnkeeper.cli import run as runs
 from turnkeeper.cli import threads as listings
 from turnkeeper.cli.endings import DEBUG_VARIABLE, Exit, complain, leave
@@ -222,6 +223,26 @@ def interrupt(
     """
     with errors_as_json(as_json=as_json):
         return asyncio.run(listings.interrupt(_connector(ctx), _state(state_dir), thread, why, as_json=as_json))
+
+
+@app.command(short_help="Look again: is everything as Turnkeeper thinks?")
+def reconcile(
+    ctx: typer.Context,
+    thread: Annotated[str | None, typer.Argument(metavar="[THREAD]", help="One thread.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Every open thread.")] = False,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Ask the provider now, and print what was found and what changed.
+
+    Nothing has to be reconciled by hand: turns look by themselves. This is for people who do not want to wait. What
+    the provider does not confirm changes nothing. Exit code 0: all was checked. 1: something could not be checked.
+    """
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(
+            reconciling.reconcile(_connector(ctx), _state(state_dir), thread, every=every, as_json=as_json)
+        )
 
 
 @app.command(short_help="Check everything that a turn needs.")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from turnkeeper.client import StartedTurn, ThreadSummary
+from turnkeeper.findings import ThreadFinding
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import EndpointSnapshot, InterruptResult, ThreadSnapshot, TurnResult, TurnSnapshot
 from turnkeeper.vocabulary import OnLost
@@ -38,4 +39,6 @@ class Keeper(Protocol):
 
     async def interrupt(self, thread_id: str, turn_id: str | None = None, *, why: str = "") -> InterruptResult: ...
 
-    def threads(self, limit: int = 50) -> AsyncIterator[ThreadSummary]: ...
+    async def reconcile(self, thread_id: str) -> ThreadFinding: ...
+
+    def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]: ...

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from turnkeeper.errors import DeliveryUnknownError, ProviderError, ProviderNotFoundError
+from turnkeeper.findings import SessionReading, SessionReadRequest
 from turnkeeper.observations import (
     AbortReport,
     AbortRequest,
@@ -26,7 +27,7 @@ from turnkeeper.observations import (
     SubmitReport,
     Unreachable,
 )
-from turnkeeper.opencode import sessions, submission
+from turnkeeper.opencode import existing, sessions, submission
 from turnkeeper.opencode.assess import ChildSession, Snapshot, assess
 from turnkeeper.opencode.catalogue import Catalogue
 from turnkeeper.opencode.client import OpenCodeClient
@@ -76,6 +77,14 @@ class OpenCodeDriver:
                 return await sessions.open_session(self._client, self._catalogue, request)
         except TimeoutError:
             return Unreachable(failure=self._too_slow("opening the session", OPEN_SECONDS))
+
+    async def read_session(self, request: SessionReadRequest) -> SessionReading:
+        """Does the session exist, does it work on something? Changes nothing."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await existing.read_session(self._client, request)
+        except TimeoutError:
+            return Unreachable(failure=self._too_slow("reading the session", LOOK_SECONDS))
 
     async def submit(self, request: PromptRequest, seconds: float = submission.SUBMIT_SECONDS) -> SubmitReport:
         """Deliver the prompt unless it is there already. Safe to repeat, also after a lost answer.

@@ -56,7 +56,7 @@ async def _create(client: OpenCodeClient, request: SessionRequest) -> SessionRep
 
 
 async def _resume(client: OpenCodeClient, request: SessionRequest, session_id: str) -> SessionReport:
-    _check_form(session_id)
+    check_form(session_id)
     try:
         session = await client.session(session_id)
     except ProviderNotFoundError:
@@ -73,7 +73,8 @@ async def _resume(client: OpenCodeClient, request: SessionRequest, session_id: s
     return SessionOpened(session_id=session_id)
 
 
-def _check_form(session_id: str) -> None:
+def check_form(session_id: str) -> None:
+    """Refuse what can be no session's id."""
     # OpenCode answers a malformed id with 500 (measured on 1.18.33), which would look like trouble that passes.
     if not session_id.startswith(SESSION_PREFIX):
         raise RefusedError(
