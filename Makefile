@@ -39,6 +39,6 @@ format: env  ## lint fixes and formatting
 	$(BIN)/ruff format .
 
 test: env  ## every level but the long chaos runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types test  ## what CI holds a change to

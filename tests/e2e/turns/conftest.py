@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 from temporalio.client import Client
@@ -14,7 +15,7 @@ from tests.e2e.turns.deployment import Deployment, deployed
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.dev.temporal_server import TemporalServer
 
-_MEASURED: list[str] = []
+MEASURED: Final = "measured"
 
 Measured = Callable[[str, float], None]
 
@@ -50,14 +51,22 @@ async def deployment(
         yield deployment
 
 
-@pytest.fixture(scope="session")
-def measured() -> Measured:
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Measured:
     """Note seconds that a person wants to know; the run's summary shows them."""
-    return lambda what, seconds: _MEASURED.append(f"{what}: {seconds:.2f} s")
+    properties = request.node.user_properties
+    return lambda what, seconds: properties.append((MEASURED, f"{what}: {seconds:.2f} s"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _MEASURED:
-        terminalreporter.section("measured")
-        for line in _MEASURED:
+    """From the reports: with several test processes they are all that comes back."""
+    reports = [
+        report for kind in terminalreporter.stats.values() for report in kind if hasattr(report, "user_properties")
+    ]
+    lines = [
+        text for report in reports if report.when == "call" for name, text in report.user_properties if name == MEASURED
+    ]
+    if lines:
+        terminalreporter.section(MEASURED)
+        for line in lines:
             terminalreporter.write_line(line)
