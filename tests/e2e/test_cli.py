@@ -190,7 +190,7 @@ def test_ctrl_c_stops_a_slow_turn_and_waits_for_the_confirmation(machine: Machin
     terminal.until_said("running: waits for")
     terminal.ctrl_c()
     assert terminal.ends() == 1
-    assert "stop sent, waiting for the confirmation" in terminal.said()
+    assert "asking for the stop, waiting for the confirmation" in terminal.said()
     assert "interrupted: stopped, confirmed after" in terminal.said()
     assert machine.call("interrupt", "stopped") == (0, "Nothing was running.\n")
 

@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from tests.unit.cli_stand_ins import ScriptedKeeper
 from turnkeeper.cli import app
 from turnkeeper.cli.endings import Exit
-from turnkeeper.cli.presses import asked_to_end, ctrl_c
+from turnkeeper.cli.presses import Press, asked_to_end, ctrl_c
 from turnkeeper.cli.service import Connector, Service
 from turnkeeper.search_attributes import ALL
 
@@ -106,13 +106,15 @@ def test_programs_read_one_check_a_line(capsys: pytest.CaptureFixture[str]) -> N
     assert checks[-1]["ok"] is False
 
 
-@pytest.mark.parametrize(("number", "presses"), [(signal.SIGINT, 1), (signal.SIGTERM, 2), (signal.SIGHUP, 2)])
-async def test_signals_are_presses(number: signal.Signals, presses: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "press"),
+    [(signal.SIGINT, Press.CTRL_C), (signal.SIGTERM, Press.LEAVE), (signal.SIGHUP, Press.LEAVE)],
+)
+async def test_signals_are_presses(number: signal.Signals, press: Press) -> None:
     with ctrl_c() as queue:
         signal.raise_signal(number)
         async with asyncio.timeout(WITHIN):
-            for _ in range(presses):
-                await queue.get()
+            assert await queue.get() is press
         assert queue.empty()
 
 

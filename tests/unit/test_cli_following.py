@@ -23,6 +23,7 @@ from tests.unit.cli_stand_ins import (
 )
 from turnkeeper.cli import following
 from turnkeeper.cli.following import STOP_SENT, STOPPING, Detached, Ending, Follower, Settled
+from turnkeeper.cli.presses import Press, Presses
 from turnkeeper.cli.views import Subject
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import InterruptResult, TurnResult
@@ -43,12 +44,20 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Case:
     """One follower under test."""
 
-    def __init__(self, keeper: ScriptedKeeper, *, stops: bool = True, patience: float = 60.0) -> None:
+    def __init__(
+        self, keeper: ScriptedKeeper, *, stops: bool = True, patience: float = 60.0, outage: str | None = None
+    ) -> None:
         self.keeper = keeper
         self.view = RememberingView()
-        self.presses: asyncio.Queue[None] = asyncio.Queue()
+        self.presses = Presses()
         self._follower = Follower(
-            keeper, self.view, self.presses, lambda thread_id, run: f"{thread_id}/{run}", stops=stops, patience=patience
+            keeper,
+            self.view,
+            self.presses,
+            lambda thread_id, run: f"{thread_id}/{run}",
+            stops=stops,
+            patience=patience,
+            outage=lambda: outage,
         )
 
     @asynccontextmanager
@@ -65,8 +74,8 @@ class Case:
         while not condition():  # noqa: ASYNC110 - the condition is about a stand-in that knows no event
             await asyncio.sleep(0.001)
 
-    def press(self) -> None:
-        self.presses.put_nowait(None)
+    def press(self, press: Press = Press.CTRL_C) -> None:
+        self.presses.put_nowait(press)
 
 
 async def test_shows_the_turn_until_its_result_is_there() -> None:
@@ -132,9 +141,55 @@ async def test_a_stop_that_nobody_answers_is_said_and_the_turn_is_followed_on() 
     case = Case(ScriptedKeeper(interrupts_with=kept))
     async with case.following() as task:
         case.press()
-        await case.until(lambda: case.view.has("notice not stopped: No worker answered the stop"))
+        await case.until(lambda: case.view.has("notice No worker answered the stop; it is kept."))
         case.keeper.over.set()
         assert isinstance(await task, Settled)
+
+
+@pytest.mark.parametrize(
+    ("answer", "notice", "leaving"),
+    [
+        (
+            ServiceUnavailableError("No worker answered the stop; it is kept.", code="stop_kept"),
+            "No worker answered the stop",
+            "The stop is kept, and done once a worker is up.",
+        ),
+        (
+            ServiceUnavailableError("The Temporal server does not answer."),
+            "the stop was not accepted: No stack runs on /x.",
+            "The stop was not accepted. Once Temporal answers: turnkeeper interrupt shop",
+        ),
+        (RefusedError("Turn t1 is not the running one."), "not stopped: Turn t1", "The turn goes on."),
+    ],
+)
+async def test_who_leaves_after_a_stop_that_nobody_took_is_told_so(
+    answer: TurnkeeperError, notice: str, leaving: str
+) -> None:
+    case = Case(ScriptedKeeper(interrupts_with=answer), outage="No stack runs on /x.")
+    async with case.following() as task:
+        case.press()
+        await case.until(lambda: case.view.has(f"notice {notice}"))
+        case.press()
+        assert isinstance(await task, Detached)
+    assert case.view.told[-1].startswith(f"detached {leaving}")
+
+
+async def test_who_leaves_a_silent_turn_is_not_told_that_it_goes_on() -> None:
+    case = Case(ScriptedKeeper(turns=[NO_WORKER]), stops=False, outage="No stack runs on /x.")
+    async with case.following() as task:
+        await case.until(lambda: case.view.has("notice no news: No stack runs on /x. Trying again for 1 min 00 s."))
+        case.press()
+        assert isinstance(await task, Detached)
+    assert case.view.told[-1].startswith("detached It is not known whether the turn goes on: No stack runs on /x.")
+
+
+async def test_a_terminal_that_goes_away_stops_nothing_and_does_not_say_so() -> None:
+    case = Case(ScriptedKeeper())
+    async with case.following() as task:
+        case.press(Press.LEAVE)
+        assert isinstance(await task, Detached)
+    assert not case.view.has("notice")
+    assert case.view.told[-1].startswith("detached The turn goes on.")
 
 
 async def test_who_only_looks_on_leaves_with_the_first_press() -> None:
@@ -152,7 +207,7 @@ async def test_silence_is_said_once_and_its_end_too() -> None:
         case.keeper.over.set()
         await task
     assert [line for line in case.view.told if line.startswith("notice")] == [
-        "notice no news: No worker answered in time. Trying again.",
+        "notice no news: No worker answered in time. Trying again for 1 min 00 s.",
         "notice news again",
     ]
 
@@ -160,7 +215,7 @@ async def test_silence_is_said_once_and_its_end_too() -> None:
 async def test_silence_ends_the_following_after_a_while() -> None:
     case = Case(ScriptedKeeper(turns=[NO_WORKER]), patience=0.0)
     async with case.following() as task:
-        with pytest.raises(ServiceUnavailableError):
+        with pytest.raises(ServiceUnavailableError, match=r"Nothing answered for 0\.0 s: No worker answered in time\."):
             await task
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import importlib.metadata
 import io
 import os
@@ -22,7 +21,9 @@ from turnkeeper.cli import doctor as doctors
 from turnkeeper.cli import reconcile as reconciling
 from turnkeeper.cli import run as runs
 from turnkeeper.cli import threads as listings
+from turnkeeper.cli import usage
 from turnkeeper.cli.endings import DEBUG_VARIABLE, Exit, complain, leave
+from turnkeeper.cli.json_lines import usage_entry, write_entry
 from turnkeeper.cli.options import AsJson, Deadline, Scripted, StateDir, Thread
 from turnkeeper.cli.reporting import errors_as_json
 from turnkeeper.cli.service import Connector, default_state_dir, find_service
@@ -32,6 +33,9 @@ from turnkeeper.errors import TurnkeeperError
 from turnkeeper.vocabulary import OnLost
 
 PROGRAM: Final = "turnkeeper"
+
+CTRL_C: Final = 130
+"""What Typer makes of a KeyboardInterrupt: 128 + SIGINT, as shells do."""
 
 ENDING: Final = """\b
 Exit codes:
@@ -54,7 +58,6 @@ app = typer.Typer(
     'Begin with:\n  turnkeeper dev                 in one terminal: starts everything\n  turnkeeper run "your'
     ' prompt"   in another: runs one turn and shows it',
     epilog=ENDING,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # one line, or a plain traceback when asked for
     rich_markup_mode=None,  # plain text: the same on a terminal, in a pipe and in the README
@@ -64,18 +67,21 @@ app = typer.Typer(
 def execute(arguments: Sequence[str], connector: Connector = find_service) -> int:
     """Run one command line; gives the exit code and raises nothing."""
     command = typer.main.get_command(app)
+    line = list(arguments) or ["--help"]
     try:
-        code = command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=connector)
+        code = command.main(line, prog_name=PROGRAM, standalone_mode=False, obj=connector)
         sys.stdout.flush()
     except typer.TyperException as error:
-        complain(f"{_with_suggestion(error)} See: {PROGRAM} --help")
+        if "--json" in line:
+            write_entry(sys.stdout, usage_entry(usage.message(error)))
+        complain(f"{usage.message(error)} See: {PROGRAM} {usage.help_line(error)}")
         return Exit.NOT_FOLLOWED
     except (TurnkeeperError, EmbeddedStackError) as error:
         _debug()
         complain(str(error))
         return Exit.NOT_FOLLOWED
     except (KeyboardInterrupt, typer.Abort):
-        return Exit.NOT_FOLLOWED
+        code = CTRL_C
     except (BrokenPipeError, SystemExit):
         # Nobody reads any more (`turnkeeper threads | head`): Typer turns that into a SystemExit of its own.
         return Exit.NOT_FOLLOWED
@@ -83,7 +89,10 @@ def execute(arguments: Sequence[str], connector: Connector = find_service) -> in
         _debug()
         complain(f"{type(error).__name__}: {error} This is a fault of Turnkeeper; {DEBUG_VARIABLE}=1 shows where.")
         return Exit.NOT_FOLLOWED
-    return int(code or Exit.OK)
+    if code == CTRL_C:
+        complain("left with Ctrl-C.")
+        return Exit.NOT_FOLLOWED
+    return int(code or Exit.OK) if arguments else Exit.NOT_FOLLOWED
 
 
 def main() -> None:
@@ -100,17 +109,6 @@ def main() -> None:
 def _debug() -> None:
     if os.environ.get(DEBUG_VARIABLE) == "1":
         traceback.print_exc()
-
-
-def _with_suggestion(error: typer.TyperException) -> str:
-    """The message, and the option that was probably meant. Typer does commands itself."""
-    message = error.format_message()
-    near: Sequence[str] = getattr(error, "possibilities", None) or ()
-    if near:
-        wrong: str = getattr(error, "option_name", "")
-        best = difflib.get_close_matches(wrong, near, n=1, cutoff=0.0)
-        message = f"No such option: {wrong}. Did you mean {best[0]}?"
-    return message if message.endswith((".", "?")) else f"{message}."
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback signature

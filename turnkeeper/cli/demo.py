@@ -11,7 +11,7 @@ from typing import Final
 from turnkeeper.cli.dev import StackOrder, addresses, choose_model, say, stack_settings
 from turnkeeper.cli.endings import Exit, complain
 from turnkeeper.cli.figures import printable
-from turnkeeper.cli.presses import ctrl_c
+from turnkeeper.cli.presses import Presses, ctrl_c
 from turnkeeper.cli.run import Order, run_with
 from turnkeeper.cli.service import find_service
 from turnkeeper.cli.worker_process import forget_other_services
@@ -65,7 +65,7 @@ async def demo(state_dir: Path, model_source: ModelSource | None, *, as_json: bo
     return code
 
 
-async def _started(stack: EmbeddedStack, presses: asyncio.Queue[None]) -> bool:
+async def _started(stack: EmbeddedStack, presses: Presses) -> bool:
     """False when Ctrl-C came first; nothing runs then."""
     starting = asyncio.create_task(stack.start())
     press = asyncio.create_task(presses.get())

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Final, TypeVar
 
 from turnkeeper.cli import lines
+from turnkeeper.cli.figures import span
 from turnkeeper.cli.keeper import Keeper
+from turnkeeper.cli.lines import Stop
+from turnkeeper.cli.presses import Press, Presses
+from turnkeeper.cli.tasks import Tasks
 from turnkeeper.cli.views import Subject, View
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnResult, TurnSnapshot
@@ -44,7 +48,10 @@ DOUBLE_PRESS: Final = 0.6
 """Seconds after a first Ctrl-C in which a second one still means "leave it running": a person presses twice in 0.3."""
 
 STOPPING: Final = "stopping the turn (Ctrl-C again at once leaves it running)"
-STOP_SENT: Final = "stop sent, waiting for the confirmation (Ctrl-C again leaves without it)"
+STOP_SENT: Final = "asking for the stop, waiting for the confirmation (Ctrl-C again leaves without it)"
+
+STOP_KEPT: Final = "stop_kept"
+"""The client's code for a stop that Temporal keeps until a worker is up."""
 
 T = TypeVar("T")
 
@@ -72,16 +79,19 @@ class Follower:
         self,
         keeper: Keeper,
         view: View,
-        presses: asyncio.Queue[None],
+        presses: Presses,
         link: Callable[[str, str | None], str | None],
         *,
         stops: bool = True,
         patience: float = PATIENCE,
+        outage: Callable[[], str | None] = lambda: None,
     ) -> None:
         """`presses` gets one item for each Ctrl-C; `link` gives the Temporal UI's address of a turn's run.
 
-        `stops`: the first Ctrl-C asks to stop the turn. Who only looks on leaves with the first one.
+        `stops`: the first Ctrl-C asks to stop the turn. Who only looks on leaves with the first one. `outage` says
+        why nothing answers, if that can be told.
         """
+        self._outage = outage
         self._stops = stops
         self._keeper = keeper
         self._view = view
@@ -89,8 +99,8 @@ class Follower:
         self._link = link
         self._patience = patience
         self._began = time.monotonic()
-        self._mute = False  # no worker answers, and the person was told
-        self._stop_sent = False
+        self._silence: str | None = None  # why nobody answers; the person was told
+        self._stop_state = Stop.NONE
         self._left = False
         self._before: TurnSnapshot | None = None
         self._subject: Subject | None = None
@@ -99,13 +109,13 @@ class Follower:
         """Until the turn is over or the person leaves.
 
         Raises:
-            ServiceUnavailableError: nothing answered for `patience`; the turn goes on.
+            ServiceUnavailableError: nothing answered for `patience`; what became of the turn is not known.
             RefusedError: there is no such turn.
             TurnkeeperError: the turn's workflow did not end by itself.
 
         """
         self._subject = subject
-        async with _Tasks() as tasks:
+        async with Tasks() as tasks:
             watching = tasks.start(self._watch_all(subject))
             stopping: asyncio.Task[None] | None = None
             while True:
@@ -113,9 +123,9 @@ class Follower:
                 await asyncio.wait({watching, press}, return_when=asyncio.FIRST_COMPLETED)
                 if watching.done():
                     return watching.result()
-                if stopping is not None or not self._stops:
+                if press.result() is Press.LEAVE or stopping is not None or not self._stops:
                     self._left = True
-                    self._view.detached(lines.leaving(subject.thread_id, stop_sent=self._stop_sent))
+                    self._view.detached(lines.leaving(subject.thread_id, self._stop_state, self._silence))
                     return Detached()
                 stopping = tasks.start(self._stop(subject))
 
@@ -153,7 +163,7 @@ class Follower:
     async def _watch(self, subject: Subject) -> Settled:
         run_id = subject.run_id or await self._run_of(subject)
         subject = replace(subject, run_id=run_id, link=self._link(subject.thread_id, run_id))
-        async with _Tasks() as tasks:
+        async with Tasks() as tasks:
             looking = tasks.start(self._look_on(subject))
             ending = tasks.start(self._result(subject.thread_id, run_id))
             await asyncio.wait({looking, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -177,12 +187,19 @@ class Follower:
     async def _stop(self, subject: Subject) -> None:
         self._notice(STOPPING)
         await asyncio.sleep(DOUBLE_PRESS)
-        self._stop_sent = True
+        self._stop_state = Stop.SENT
         self._notice(STOP_SENT)
         subject = self._subject or subject
         try:
             result = await self._keeper.interrupt(subject.thread_id, subject.turn_id, why="Ctrl-C")
+        except ServiceUnavailableError as error:
+            kept = error.detail_code == STOP_KEPT
+            self._stop_state = Stop.KEPT if kept else Stop.FAILED
+            why = self._outage() or error.message
+            self._notice(error.message if kept else f"the stop was not accepted: {why} Ctrl-C again leaves.")
+            return
         except TurnkeeperError as error:
+            self._stop_state = Stop.NONE
             self._notice(f"not stopped: {error}")
             return
         if not result.was_running:
@@ -228,22 +245,25 @@ class Follower:
             self._view.notice(self._at(), text)
 
     async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What `ask` gives, asked again while nobody answers, and the person is told so once."""
+        """What `ask` gives, asked again while nobody answers, and the person is told so, once for each reason."""
         silent_since: float | None = None
         while True:
             try:
                 answer = await ask()
             except ServiceUnavailableError as error:
                 silent_since = silent_since or time.monotonic()
+                why = self._outage() or error.message
                 if time.monotonic() - silent_since > self._patience:
-                    raise
-                if not self._mute:
-                    self._mute = True
-                    self._notice(f"no news: {error.message} Trying again.")
+                    raise ServiceUnavailableError(
+                        f"Nothing answered for {span(self._patience)}: {why}", code=error.detail_code
+                    ) from error
+                if why != self._silence:
+                    self._silence = why
+                    self._notice(f"no news: {why} Trying again for {span(self._patience)}.")
                 await asyncio.sleep(SLOW_LOOK)
                 continue
-            if self._mute:
-                self._mute = False
+            if self._silence is not None:
+                self._silence = None
                 self._notice("news again")
             return answer
 
@@ -266,23 +286,3 @@ def find_turn(thread: ThreadSnapshot, subject: Subject) -> tuple[TurnRecord | No
 def _unknown(thread: ThreadSnapshot) -> RefusedError:
     error = f" Its last error: {thread.last_error}" if thread.last_error else ""
     return RefusedError(f"Thread {thread.thread_id!r} did not take the turn.{error}", code="unknown_turn")
-
-
-class _Tasks:
-    """Tasks that do not outlive the block: cancelled and waited for, however the block ends."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[object]] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.append(cast("asyncio.Task[object]", task))  # tasks give, never take: any result is an object
-        return task

@@ -128,6 +128,11 @@ def error_entry(error: TurnkeeperError) -> Entry:
     }
 
 
+def usage_entry(message: str) -> Entry:
+    """A command line that says nothing: a wrong option or argument."""
+    return {"event": "error", "code": "usage", "message": message, "next_step": ""}
+
+
 _EVENTS: Final[Mapping[type[Change], str]] = {
     StateChanged: "state",
     ToolChanged: "tool",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final, assert_never
 
 from turnkeeper.cli.changes import (
@@ -96,7 +97,32 @@ def verdict(outcome: Outcome) -> str:
     return f"{outcome.state}: {outcome.reason}{confirmed}"
 
 
-def leaving(thread_id: str, *, stop_sent: bool) -> str:
-    """What goes on without the person, and how to come back."""
-    goes_on = "The stop goes on without this terminal." if stop_sent else "The turn goes on."
-    return f"{goes_on} Follow it again with: turnkeeper follow {thread_id}"
+class Stop(Enum):
+    """How far a stop has come that was asked for here."""
+
+    NONE = "none"
+    SENT = "sent"  # nobody has answered it yet
+    KEPT = "kept"  # Temporal has it, and no worker
+    FAILED = "failed"  # nobody has it
+
+
+def leaving(thread_id: str, stop: Stop, silence: str | None) -> str:
+    """What goes on without the person, and how to come back. `silence`: why nobody answers right now, if so."""
+    back = f"Follow it again with: turnkeeper follow {thread_id}"
+    match stop:
+        case Stop.FAILED:
+            return f"The stop was not accepted. Once Temporal answers: turnkeeper interrupt {thread_id}"
+        case Stop.KEPT:
+            return f"The stop is kept, and done once a worker is up. {back}"
+        case Stop.SENT if silence:
+            return (
+                f"It is not known whether the stop was accepted: {silence} Ask again: turnkeeper interrupt {thread_id}"
+            )
+        case Stop.SENT:
+            return f"The stop goes on without this terminal. {back}"
+        case Stop.NONE if silence:
+            return f"It is not known whether the turn goes on: {silence} {back}"
+        case Stop.NONE:
+            return f"The turn goes on. {back}"
+        case _:
+            assert_never(stop)

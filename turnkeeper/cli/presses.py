@@ -1,4 +1,4 @@
-"""Ctrl-C as a queue of presses, so that what they mean is decided in one place and tested without signals."""
+"""Ctrl-C and the like as a queue of presses: what they mean is decided in one place and tested without signals."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import Final
 
-PRESSES_TO_LEAVE: Final = 2
-"""What a SIGTERM or SIGHUP counts as: leave at once, stop nothing. The terminal or its owner is going away."""
+
+class Press(Enum):
+    """What the outside asks of a command that follows a turn."""
+
+    CTRL_C = "ctrl-c"
+    LEAVE = "leave"
+    """The terminal or its owner is going away: leave at once, stop nothing."""
+
+
+Presses = asyncio.Queue[Press]
+
+_MEANINGS: Final = {signal.SIGINT: Press.CTRL_C, signal.SIGTERM: Press.LEAVE, signal.SIGHUP: Press.LEAVE}
 
 
 @contextmanager
-def ctrl_c() -> Iterator[asyncio.Queue[None]]:
-    """Within the block every SIGINT is one item of the queue, and nothing else."""
-    presses: asyncio.Queue[None] = asyncio.Queue()
-
-    def leave() -> None:
-        for _ in range(PRESSES_TO_LEAVE):
-            presses.put_nowait(None)
-
-    handlers = {signal.SIGINT: lambda: presses.put_nowait(None), signal.SIGTERM: leave, signal.SIGHUP: leave}
+def ctrl_c() -> Iterator[Presses]:
+    """Within the block every such signal is one item of the queue, and nothing else."""
+    presses = Presses()
     loop = asyncio.get_running_loop()
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
+    for number, press in _MEANINGS.items():
+        loop.add_signal_handler(number, presses.put_nowait, press)
     try:
         yield presses
     finally:
-        for number in handlers:
+        for number in _MEANINGS:
             loop.remove_signal_handler(number)
 
 

@@ -15,7 +15,7 @@ from turnkeeper.cli.choice import choose_view
 from turnkeeper.cli.endings import Exit, complain
 from turnkeeper.cli.following import Follower
 from turnkeeper.cli.names import fresh_thread, thread_for_key
-from turnkeeper.cli.presses import ctrl_c
+from turnkeeper.cli.presses import Press, Presses, ctrl_c
 from turnkeeper.cli.reporting import follow_to_exit
 from turnkeeper.cli.service import Connector, Service
 from turnkeeper.cli.views import Subject
@@ -55,9 +55,7 @@ async def run(connector: Connector, state_dir: Path, order: Order, *, as_json: b
         return await run_with(presses, connector, state_dir, order, as_json=as_json)
 
 
-async def run_with(
-    presses: asyncio.Queue[None], connector: Connector, state_dir: Path, order: Order, *, as_json: bool
-) -> Exit:
+async def run_with(presses: Presses, connector: Connector, state_dir: Path, order: Order, *, as_json: bool) -> Exit:
     """`run` for a caller that listens for Ctrl-C itself."""
     _check(order)
     service, started = await _unless_left(_connect_and_start(connector, state_dir, order), presses)
@@ -65,7 +63,8 @@ async def run_with(
     view = choose_view(as_json=as_json)
     try:
         view.begun(subject)
-        return await follow_to_exit(Follower(service.keeper, view, presses, service.link), view, subject)
+        follower = Follower(service.keeper, view, presses, service.link, outage=service.outage)
+        return await follow_to_exit(follower, view, subject)
     finally:
         view.close()
 
@@ -170,10 +169,10 @@ def _subject(started: StartedTurn, service: Service) -> Subject:
     )
 
 
-async def _unless_left(starting: Coroutine[Any, Any, T], presses: asyncio.Queue[None]) -> T:
+async def _unless_left(starting: Coroutine[Any, Any, T], presses: Presses) -> T:
     """The start. One Ctrl-C meanwhile stops the turn once it is accepted; a second one leaves at once."""
     task = asyncio.create_task(starting)
-    pressed = 0
+    pressed = False
     try:
         while True:
             press = asyncio.create_task(presses.get())
@@ -181,14 +180,14 @@ async def _unless_left(starting: Coroutine[Any, Any, T], presses: asyncio.Queue[
             if task.done():
                 press.cancel()
                 break
-            pressed += 1
-            if pressed > 1:
+            if pressed or press.result() is Press.LEAVE:
                 raise ServiceUnavailableError(
                     "Left while the turn was being started: it may run.", code="left", next_step=LIST_HINT
                 )
+            pressed = True
             complain("the turn is being started; it is stopped as soon as it is accepted (Ctrl-C again leaves).")
     finally:
         task.cancel()
     if pressed:
-        presses.put_nowait(None)
+        presses.put_nowait(Press.CTRL_C)
     return task.result()

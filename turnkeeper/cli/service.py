@@ -39,6 +39,8 @@ class Service:
     where: str
     ui: str | None = None
     embedded: bool = False
+    outage: Callable[[], str | None] = lambda: None
+    """Why nothing answers, as far as this machine can tell without asking anybody."""
 
     def link(self, thread_id: str, run_id: str | None) -> str | None:
         """The Temporal UI's address of the thread's turn."""
@@ -94,7 +96,17 @@ async def find_service(state_dir: Path, environ: Mapping[str, str] = os.environ)
         ) from error
     client = await connect(embedded_environment(state))
     where = f"the stack of `turnkeeper dev` in {state_dir}"
-    return Service(Turnkeeper(client), client, where, ui or state.temporal_ui, embedded=True)
+    return Service(
+        Turnkeeper(client), client, where, ui or state.temporal_ui, embedded=True, outage=lambda: _stopped(state_dir)
+    )
+
+
+def _stopped(state_dir: Path) -> str | None:
+    try:
+        read_stack(state_dir)
+    except StackNotFoundError as error:
+        return str(error)
+    return None
 
 
 def embedded_environment(state: StackState) -> dict[str, str]:

@@ -167,7 +167,7 @@ async def follow(connector: Connector, state_dir: Path, thread_id: str, *, as_js
         link = service.link(thread_id, turn.run_id) if turn.run_id else None
         subject = Subject(thread_id, turn.turn_id, turn.run_id, turn.idempotency_key, link=link)
         view = choose_view(as_json=as_json, stops=False)
-        follower = Follower(service.keeper, view, presses, service.link, stops=False)
+        follower = Follower(service.keeper, view, presses, service.link, stops=False, outage=service.outage)
         try:
             view.begun(subject)
             return await follow_to_exit(follower, view, subject)
