@@ -26,6 +26,7 @@ import activities
 import workflows
 from activities.abort import AbortActivities
 from activities.admission import AdmissionActivities
+from activities.answer import AnswerActivities
 from activities.endpoints import Endpoints
 from activities.look import LookActivities
 from activities.relay import RelayActivities
@@ -124,6 +125,7 @@ def _activities(client: Client, endpoints: Endpoints) -> list[Callable[..., Any]
         SubmitActivities(endpoints).submit,
         LookActivities(endpoints).look,
         AbortActivities(endpoints).abort,
+        AnswerActivities(endpoints).answer,
         RelayActivities(endpoints, client).relay,
     ]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
@@ -25,6 +25,7 @@ from temporalio.client import (
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 
+from turnkeeper.answers import TurnAnswers
 from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
 from turnkeeper.controls import ThreadControls
 from turnkeeper.errors import RefusedError
@@ -32,6 +33,7 @@ from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
     WORKFLOW_TASK_QUEUE,
     EndpointSnapshot,
+    PermissionRule,
     StartTurn,
     StartTurnResult,
     ThreadInput,
@@ -87,7 +89,7 @@ class ThreadSummary:
     open: bool
 
 
-class Turnkeeper(ThreadControls, ThreadRecovery):
+class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
     """A client of the `Thread`, `Turn` and `Endpoint` workflows."""
 
     def __init__(self, temporal: Client, *, task_queue: str = WORKFLOW_TASK_QUEUE) -> None:
@@ -108,11 +110,13 @@ class Turnkeeper(ThreadControls, ThreadRecovery):
         on_busy: OnBusy = OnBusy.QUEUE,
         on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
+        permissions: Sequence[PermissionRule] | None = None,
         accept_timeout: float = ACCEPT_TIMEOUT,
     ) -> StartedTurn:
         """Give `prompt` to a thread. With `endpoint` and `directory` the thread is created if it does not exist.
 
-        The same `idempotency_key` twice gives the same turn; without one, every call is a new turn.
+        The same `idempotency_key` twice gives the same turn; without one, every call is a new turn. `permissions` stay
+        with the thread until they are given again.
 
         Raises:
             RefusedError: bad input, unknown thread, endpoint, model or directory, or a busy thread that rejects.
@@ -129,6 +133,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery):
                 on_busy=on_busy,
                 on_lost=on_lost,
                 limits=limits,
+                permissions=None if permissions is None else tuple(permissions),
                 endpoint=endpoint,
                 directory=directory,
             )

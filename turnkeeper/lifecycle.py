@@ -20,7 +20,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from turnkeeper import requests
 from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import PermissionRule
 from turnkeeper.observations import (
     Accepted,
     Failure,
@@ -49,6 +51,7 @@ from turnkeeper.turn import (
     STOP_REASONS,
     Abort,
     AbortReported,
+    AnswerGiven,
     Decision,
     Delivery,
     EventsArrived,
@@ -60,6 +63,8 @@ from turnkeeper.turn import (
     LookStarted,
     Observed,
     OpenSession,
+    ReplyReported,
+    ReplyStarted,
     SessionReported,
     Settle,
     Settled,
@@ -82,21 +87,35 @@ worst and its events make the turn look sooner; a look at once is work for OpenC
 TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.INTERRUPTED, TurnState.ERROR})
 
 
-def begin(limits: TurnLimits, now: datetime, *, resume: bool, session_open: bool = False, bound: bool = False) -> Turn:
+def begin(
+    limits: TurnLimits,
+    now: datetime,
+    *,
+    resume: bool,
+    session_open: bool = False,
+    bound: bool = False,
+    permissions: tuple[PermissionRule, ...] = (),
+) -> Turn:
     """A turn that nobody has worked on.
 
     `resume`: the provider session was used before; `session_open`: it was just opened; `bound`: no other will do.
     """
-    return Turn(limits=limits, started_at=now, progress_at=now, resume=resume, session_open=session_open, bound=bound)
+    return Turn(
+        limits=limits,
+        permissions=permissions,
+        started_at=now,
+        progress_at=now,
+        resume=resume,
+        session_open=session_open,
+        bound=bound,
+    )
 
 
 def state_of(turn: Turn) -> TurnState:
     """The state that a person sees."""
     if turn.outcome is not None:
         return turn.outcome.state
-    if turn.seen is not None and turn.seen.standing is Standing.WAITING:
-        return TurnState.WAITING
-    return TurnState.RUNNING
+    return TurnState.WAITING if requests.waits_for_person(turn) else TurnState.RUNNING
 
 
 def deadline_of(turn: Turn) -> datetime:
@@ -117,27 +136,37 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
     if turn.outcome is not None or (turn.verdict is not None and not isinstance(fact, Settled)):
         return turn
     match fact:
-        case SessionReported(report):
-            return _session_reported(turn, report, now)
-        case SubmitStarted():
-            return _submit_started(turn, now)
-        case SubmitReported(report):
-            return _submit_reported(turn, report, now)
+        case SessionReported() | SubmitStarted() | SubmitReported():
+            return _on_the_way(turn, fact, now)
         case LookStarted():
             looking = turn.wake or (Wake.STOP if turn.stop is not None else Wake.TIMER)
             return replace(turn, looking=looking, wake=None, looks=turn.looks + 1, look_begun_at=now)
         case Observed(observation):
-            return observed(turn, observation, now)
+            return requests.noticed(observed(turn, observation, now), observation, now)
         case EventsArrived() | LookAsked():
             return _woken(turn, fact, now)
         case StopAsked(cause, why):
             return turn if turn.stop is not None else replace(turn, stop=Stop(cause, why, now), suspicion=None)
         case AbortReported():
             return _abort_reported(turn, now)
+        case AnswerGiven() | ReplyStarted() | ReplyReported():
+            return requests.learn(turn, fact, now)
         case Settled(outcome):
             if outcome.state not in TERMINAL:
                 raise IllegalTransitionError(f"settled as {outcome.state}")
             return replace(turn, outcome=outcome)
+        case _:
+            assert_never(fact)
+
+
+def _on_the_way(turn: Turn, fact: SessionReported | SubmitStarted | SubmitReported, now: datetime) -> Turn:
+    match fact:
+        case SessionReported(report):
+            return _session_reported(turn, report, now)
+        case SubmitStarted():
+            return _submit_started(turn, now)
+        case SubmitReported(report):
+            return _submit_reported(turn, report, now)
         case _:
             assert_never(fact)
 
@@ -286,13 +315,15 @@ def _decide_delivery(turn: Turn, now: datetime) -> Decision:
 
 
 def _decide_running(turn: Turn, now: datetime) -> Decision:
+    if (reply := requests.due_reply(turn, now)) is not None:
+        return reply
     if turn.wake is not None:
         return Look(turn.wake)
     if turn.look_due is None or now >= turn.look_due:
         return Look(Wake.TIMER)
     stalled_at = _stalled_at(turn)
     if stalled_at is None or now < stalled_at:
-        return _wait(turn, _waiting_for(turn), turn.look_due, stalled_at)
+        return _wait(turn, _waiting_for(turn), turn.look_due, stalled_at, requests.next_reply_at(turn))
     if turn.looked_at is None or turn.looked_at < stalled_at:
         return Look(Wake.TIMER)
     return GiveUp(StopCause.STALLED, f"nothing new since {turn.progress_at:%H:%M:%S} UTC")
@@ -326,7 +357,9 @@ def _halted(suspicion: Suspicion | None) -> bool:
 def _stalled_at(turn: Turn) -> datetime | None:
     """When silence becomes a stall; None while there is a reason for silence that is not the provider's."""
     seen = turn.seen
-    if turn.unreachable_since is not None or seen is None or seen.standing is not Standing.RUNNING:
+    if turn.unreachable_since is not None or seen is None or requests.waits_for_person(turn):
+        return None
+    if seen.standing not in {Standing.RUNNING, Standing.WAITING}:
         return None
     allowed = turn.limits.tool_stall_timeout if seen.open_tools else turn.limits.stall_timeout
     since = turn.progress_at if seen.retry_at is None else max(turn.progress_at, seen.retry_at)
@@ -343,8 +376,8 @@ def _waiting_for(turn: Turn) -> str:
         return "the provider to answer"
     if seen is None:
         return "the provider to begin"
-    if seen.standing is Standing.WAITING:
-        return f"a person: {len(seen.open_requests)} open"
+    if requests.waits_for_person(turn):
+        return f"a person: {len(requests.open_requests(turn))} open"
     if seen.retry_at is not None:
         return f"the provider's own retry at {seen.retry_at:%H:%M:%S} UTC"
     return "a tool" if seen.open_tools else "the provider"

@@ -252,6 +252,9 @@ def _seen(turn: Turn, seen: Seen, now: datetime) -> Turn:
             return replace(turn, suspicion=None, look_due=now + _look_pause(turn))
         case Standing.UNSTARTED | Standing.HALTED:
             return _nothing_runs(turn, seen, now)
+        case Standing.REFUSED if turn.stop is not None and turn.stop.aborts:
+            # An abort rejects what the session still asks for, and a late one may find the run asking again.
+            return _stop_confirmed(turn, turn.stop, seen.detail, now)
         case Standing.ABORTED if turn.stop is not None:
             return _stop_confirmed(turn, turn.stop, seen.detail, now)
         case (

@@ -112,7 +112,14 @@ def begin_next(state: ThreadState, now: datetime) -> tuple[ThreadState, QueuedTu
         return None
     queued, *rest = state.queue
     active = record(queued).model_copy(update={"state": TurnState.RUNNING, "started_at": now})
-    begun = state.model_copy(update={"status": SessionStatus.STARTING, "active": active, "queue": tuple(rest)})
+    given = queued.start.permissions
+    changes = {
+        "status": SessionStatus.STARTING,
+        "active": active,
+        "queue": tuple(rest),
+        "permissions": state.permissions if given is None else given,
+    }
+    begun = state.model_copy(update=changes)
     return check(begun), queued
 
 

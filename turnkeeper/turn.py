@@ -8,9 +8,20 @@ from enum import StrEnum
 from typing import Final
 
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import Outcome
-from turnkeeper.observations import AbortReport, Failure, Observation, ProviderEvent, Seen, SessionReport, SubmitReport
-from turnkeeper.vocabulary import Reason, Standing, Wake
+from turnkeeper.messages import Outcome, PermissionRule
+from turnkeeper.observations import (
+    AbortReport,
+    Failure,
+    Observation,
+    OpenRequest,
+    ProviderEvent,
+    Reply,
+    ReplyReport,
+    Seen,
+    SessionReport,
+    SubmitReport,
+)
+from turnkeeper.vocabulary import AnsweredBy, AnswerState, Reason, Standing, Wake
 
 
 class IllegalTransitionError(Exception):
@@ -90,6 +101,27 @@ class AbortReported:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerGiven:
+    """By a person."""
+
+    request_id: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """The answer is about to leave."""
+
+    send: SendReply
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyReported:
+    request_id: str
+    report: ReplyReport
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     outcome: Outcome
 
@@ -104,6 +136,9 @@ Fact = (
     | LookAsked
     | StopAsked
     | AbortReported
+    | AnswerGiven
+    | ReplyStarted
+    | ReplyReported
     | Settled
 )
 
@@ -135,6 +170,15 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class SendReply:
+    """Give the provider the answer to a request."""
+
+    request: OpenRequest
+    reply: Reply
+    by: AnsweredBy
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """A clock ran out: stop the turn as if somebody had asked."""
 
@@ -155,7 +199,7 @@ class Settle:
     outcome: Outcome
 
 
-Decision = OpenSession | Submit | Look | Abort | GiveUp | Wait | Settle
+Decision = OpenSession | Submit | Look | Abort | SendReply | GiveUp | Wait | Settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +222,35 @@ class Suspicion:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The answer that counts."""
+
+    reply: Reply
+    by: AnsweredBy
+    at: datetime
+    tries: int = 0
+    retry_at: datetime | None = None
+    perhaps_taken: bool = False  # a try was not answered
+    ended: AnswerState | None = None  # None: the provider has not said yet
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that a reading showed. `open`: the latest one still did."""
+
+    request: OpenRequest
+    open: bool
+    given: Given | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """What is known about a turn."""
 
     limits: TurnLimits
+    permissions: tuple[PermissionRule, ...] = ()
     started_at: datetime
     resume: bool = False
     bound: bool = False  # to that very session: without it the prompt makes no sense, so none is begun afresh
@@ -211,6 +279,7 @@ class Turn:
     looking: Wake = Wake.TIMER
     events_seen: int = 0
     session_error: str | None = None
+    requests: tuple[Asked, ...] = ()
     stop: Stop | None = None
     verdict: Outcome | None = None
     outcome: Outcome | None = None

@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
         NotSent,
         Observation,
         PerhapsSent,
+        ReplyReport,
         SessionReport,
         SubmitReport,
         Unreachable,
@@ -56,6 +57,7 @@ SUBMIT: Final = Call("submit", SubmitReport, timedelta(seconds=15), LOCAL_LIMIT)
 READ_SESSION: Final = Call("read_session", SessionReading, timedelta(seconds=12))
 LOOK: Final = Call("look", Observation, timedelta(seconds=12), LOCAL_LIMIT)
 ABORT: Final = Call("abort", AbortReport, timedelta(seconds=8))
+REPLY: Final = Call("answer", ReplyReport, timedelta(seconds=8))
 
 
 def no_answer(error: FailureError) -> Failure:
@@ -80,10 +82,19 @@ def no_answer(error: FailureError) -> Failure:
 
 def unanswered_submit(error: FailureError) -> SubmitReport:
     """Nobody took the task: certainly not sent. Anything else: perhaps sent."""
-    cause = error.cause if isinstance(error, ActivityError) else error
-    if isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START:
+    if _never_taken(error):
         return NotSent(failure=no_answer(error))
     return PerhapsSent(detail=no_answer(error).message)
+
+
+def unanswered_reply(error: FailureError) -> ReplyReport:
+    """As with a submit: only a task that nobody took did certainly nothing."""
+    return Unreachable(failure=no_answer(error), perhaps_done=not _never_taken(error))
+
+
+def _never_taken(error: FailureError) -> bool:
+    cause = error.cause if isinstance(error, ActivityError) else error
+    return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
 
 
 def unreachable(error: FailureError) -> Unreachable:

@@ -263,6 +263,7 @@ class ThreadWorkflow(ThreadCommands, ThreadLooks):
             agent=queued.start.agent,
             limits=queued.limits,
             continues=queued.continues,
+            permissions=self._state.permissions,
         )
         attributes = TypedSearchAttributes(
             [

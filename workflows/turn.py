@@ -11,11 +11,18 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from turnkeeper import requests
     from turnkeeper.errors import RefusedError
     from turnkeeper.failures import to_application_error
     from turnkeeper.findings import Reconcile, TurnFinding
     from turnkeeper.lifecycle import begin, deadline_of, decide, learn, state_of
-    from turnkeeper.messages import Interrupt, InterruptResult, TurnInput, TurnResult, TurnSnapshot
+    from turnkeeper.messages import (
+        Interrupt,
+        InterruptResult,
+        TurnInput,
+        TurnResult,
+        TurnSnapshot,
+    )
     from turnkeeper.observations import (
         AbortReport,
         AbortRequest,
@@ -42,6 +49,7 @@ with workflow.unsafe.imports_passed_through():
         LookStarted,
         Observed,
         OpenSession,
+        SendReply,
         SessionReported,
         Settle,
         Settled,
@@ -55,6 +63,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.vocabulary import TurnState
     from workflows import calls
     from workflows.details import describe_turn
+    from workflows.turn_answers import TurnAnswers
 
 
 EVENTS_BEFORE_FIRST_TASK: Final = 3
@@ -63,7 +72,7 @@ EVENTS_BEFORE_FIRST_TASK: Final = 3
 
 # A broken rule is our fault: the turn fails and its thread says so, instead of retrying the same step for ever.
 @workflow.defn(name="Turn", failure_exception_types=[IllegalTransitionError])
-class TurnWorkflow:
+class TurnWorkflow(TurnAnswers):
     """Each turn of a thread is a run of the same workflow id, so Temporal itself allows one at a time."""
 
     @workflow.init
@@ -71,8 +80,14 @@ class TurnWorkflow:
         """Mint the client message id, once: it is in history, so whatever is retried sends the same one."""
         self._input = turn
         resume = turn.session_id is not None and not turn.session_is_new
-        bound = turn.continues is not None
-        self._turn = begin(turn.limits, workflow.now(), resume=resume, session_open=turn.session_is_new, bound=bound)
+        self._turn = begin(
+            turn.limits,
+            workflow.now(),
+            resume=resume,
+            session_open=turn.session_is_new,
+            bound=turn.continues is not None,
+            permissions=turn.permissions,
+        )
         self._session_id = turn.session_id
         self._session_created = False
         own_key = workflow.uuid4().hex
@@ -166,7 +181,8 @@ class TurnWorkflow:
             stop_requested_at=turn.stop.asked_at if turn.stop else None,
             looks=turn.looks,
             events_seen=turn.events_seen,
-            open_requests=seen.open_requests if seen else (),
+            open_requests=requests.open_requests(turn),
+            answers=requests.answers_shown(turn, self._input.turn_id),
             tools=seen.tools if seen else (),
             tool_calls=seen.tool_calls if seen else 0,
             usage=seen.usage if seen else Usage(),
@@ -198,6 +214,8 @@ class TurnWorkflow:
                 await self._look()
             case Abort():
                 await self._abort()
+            case SendReply():
+                await self._reply(decision)
             case GiveUp(cause, why):
                 self._learn(StopAsked(cause, why))
             case Wait():
@@ -408,6 +426,8 @@ def _doing(decision: Decision | None) -> str:
             return f"looks at the provider ({wake})"
         case Abort():
             return "asks the provider to abort"
+        case SendReply(request=request):
+            return f"answers the {request.kind}"
         case GiveUp() | None:
             return "decides"
         case Settle():

@@ -10,7 +10,19 @@ import pytest
 import turnkeeper.opencode
 
 FILES = sorted(Path(turnkeeper.opencode.__file__).parent.glob("*.py"))
-PURE = {"assess", "evidence", "failures", "family", "frames", "identifiers", "marks", "translate", "wire", "wording"}
+PURE = {
+    "asked",
+    "assess",
+    "evidence",
+    "failures",
+    "family",
+    "frames",
+    "identifiers",
+    "marks",
+    "translate",
+    "wire",
+    "wording",
+}
 FORBIDDEN = {"temporalio", "workflows", "activities"}
 INPUT_AND_OUTPUT = {"httpx", "httpx_sse", "opencode_ai", "asyncio", "socket", "time"}
 

@@ -281,11 +281,13 @@ async def test_an_abort_takes_a_child_along_that_outlived_its_parent() -> None:
             f"{READ_SESSION}/children": as_json([child]),
             "GET /session/ses_child/children": as_json([]),
             "POST /session/ses_child/abort": as_json(body=True),
+            "GET /permission": as_json([]),
+            "GET /question": as_json([]),
         }
     )
     report = await driver.abort(AbortRequest(endpoint="p", directory=DIRECTORY, session_id=SESSION))
     assert (report.sent, report.failure) == (True, None)
-    assert paper.calls()[-1] == "POST /session/ses_child/abort"
+    assert "POST /session/ses_child/abort" in paper.calls()
 
 
 async def test_an_abort_says_whether_it_was_sent() -> None:

@@ -15,20 +15,22 @@ PACKAGE: Final = Path(turnkeeper.__file__).parent
 
 PURE: Final = frozenset(
     {
-        "lifecycle",
-        "readings",
-        "turn",
-        "threads",
-        "continuation",
         "commands",
-        "queueing",
+        "continuation",
+        "errors",
         "findings",
-        "reconciliation",
+        "lifecycle",
+        "limits",
         "messages",
         "observations",
+        "permissions",
+        "queueing",
+        "readings",
+        "reconciliation",
+        "requests",
+        "threads",
+        "turn",
         "vocabulary",
-        "limits",
-        "errors",
     }
 )
 """Modules of the core. What they import of `turnkeeper` has to be among them, which makes the rule transitive."""

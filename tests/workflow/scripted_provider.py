@@ -31,6 +31,9 @@ from turnkeeper.observations import (
     PerhapsSent,
     PromptRequest,
     RelayRequest,
+    Replied,
+    ReplyReport,
+    ReplyRequest,
     Seen,
     SessionOpened,
     SessionReport,
@@ -40,7 +43,7 @@ from turnkeeper.observations import (
 )
 from turnkeeper.vocabulary import Fault, Record, Standing
 
-Verb = Literal["admit", "open_session", "read_session", "submit", "look", "abort", "relay"]
+Verb = Literal["admit", "open_session", "read_session", "submit", "look", "abort", "answer", "relay"]
 
 BEAT: Final = 0.1
 """Seconds between heartbeats of a call that takes its time."""
@@ -115,7 +118,16 @@ class ScriptedProvider:
     @property
     def activities(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
-        return [self.admit, self.open_session, self.read_session, self.submit, self.look, self.abort, self.relay]
+        return [
+            self.admit,
+            self.open_session,
+            self.read_session,
+            self.submit,
+            self.look,
+            self.abort,
+            self.answer,
+            self.relay,
+        ]
 
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:
@@ -156,6 +168,11 @@ class ScriptedProvider:
     @activity.defn(name="abort")
     async def abort(self, request: AbortRequest) -> AbortReport:
         report: AbortReport = await self._perform("abort", request, AbortReport(sent=True))
+        return report
+
+    @activity.defn(name="answer")
+    async def answer(self, request: ReplyRequest) -> ReplyReport:
+        report: ReplyReport = await self._perform("answer", request, Replied())
         return report
 
     @activity.defn(name="relay")
@@ -208,8 +225,12 @@ def stands(standing: Standing, fingerprint: str = "", *, tools: int = 0, retry_a
 
 def asks(title: str = "may I?") -> Seen:
     """A reading in which the agent waits for a person."""
-    request = OpenRequest(request_id="per_1", kind="permission", session_id="ses_1", title=title)
-    return Seen(standing=Standing.WAITING, detail="it asks", fingerprint="asks", open_requests=(request,))
+    return asking(OpenRequest(request_id="per_1", kind="permission", session_id="ses_1", title=title))
+
+
+def asking(*requests: OpenRequest) -> Seen:
+    """A reading in which the agent waits for these."""
+    return Seen(standing=Standing.WAITING, detail="it asks", fingerprint="asks", open_requests=requests)
 
 
 AWAY: Final = Failure(code="provider_unreachable", fault=Fault.PROVIDER, message="no answer", retryable=True)

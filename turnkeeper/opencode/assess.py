@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from itertools import islice
+from typing import Final
 
 from turnkeeper.observations import NotThere, OpenRequest, Seen
 from turnkeeper.opencode import evidence
+from turnkeeper.opencode.asked import open_request
 from turnkeeper.opencode.failures import failure_of_message
 from turnkeeper.opencode.family import Family, find_family, is_shell_call
 from turnkeeper.opencode.wire import Message, PermissionRequest, QuestionRequest, StatusEntry
-from turnkeeper.opencode.wording import foreign
 from turnkeeper.vocabulary import Standing
 
 ABORT_ERROR: Final = "MessageAbortedError"
@@ -30,7 +31,8 @@ PERSON_SAID_NO: Final = ("The user rejected permission", "The user dismissed")
 SAID_WHY: Final = "with the following feedback"
 """In the error of a refusal that told the agent what to do instead: the agent goes on from there."""
 
-MAX_TITLE: Final = 200  # characters of a request's title: one line on a terminal
+MAX_REQUESTS: Final = 20
+"""Open requests of one reading; the others show as these are answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,30 +152,15 @@ def _open_requests(snapshot: Snapshot, family: Family) -> tuple[OpenRequest, ...
     session_id = family.prompt.info.session_id
     open_calls = {part.call_id for part in family.tool_parts() if part.open}
     children = {child.session_id for child in snapshot.children if child.active}
-    return tuple(
-        _open_request(request)
+    ours = (
+        request
         for request in snapshot.requests
         if request.session_id in children
         or (
             request.session_id == session_id and open_calls and (not request.tool or request.tool.call_id in open_calls)
         )
     )
-
-
-def _open_request(request: PermissionRequest | QuestionRequest) -> OpenRequest:
-    kind: Literal["permission", "question"]
-    if isinstance(request, PermissionRequest):
-        kind = "permission"
-        title = f"{request.permission}: {', '.join(request.patterns)}" if request.patterns else request.permission
-    else:
-        kind = "question"
-        title = " / ".join(item.question or item.header for item in request.questions)
-    return OpenRequest(
-        request_id=request.id,
-        kind=kind,
-        session_id=request.session_id,
-        title=foreign(title, MAX_TITLE),
-    )
+    return tuple(open_request(request) for request in islice(ours, MAX_REQUESTS))
 
 
 def _retry_at(status: StatusEntry | None) -> datetime | None:

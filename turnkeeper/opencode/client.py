@@ -7,6 +7,7 @@ session that works (measured on 1.18.33).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -165,6 +166,26 @@ class OpenCodeClient:
         """Questions asked in the directory, stale ones of aborted turns included."""
         answer, _ = await self.connection.get("listing questions", "/question", _QUESTIONS, {"directory": directory})
         return answer
+
+    async def reply_permission(self, directory: str, request_id: str, answer: str, message: str) -> None:
+        """`once`, `always` or `reject`. A request that is not open (any more) is not found."""
+        body = {"reply": answer, "message": message} if message else {"reply": answer}
+        path = f"/permission/{quote(request_id, safe='')}/reply"
+        await self._reply("answering the permission", path, directory, body)
+
+    async def reply_question(self, directory: str, request_id: str, answers: Sequence[Sequence[str]]) -> None:
+        """For each question its answers, in order."""
+        body = {"answers": [list(choices) for choices in answers]}
+        path = f"/question/{quote(request_id, safe='')}/reply"
+        await self._reply("answering the question", path, directory, body)
+
+    async def reject_question(self, directory: str, request_id: str) -> None:
+        """Dismiss all of it."""
+        path = f"/question/{quote(request_id, safe='')}/reject"
+        await self._reply("rejecting the question", path, directory, {})
+
+    async def _reply(self, what: str, path: str, directory: str, body: dict[str, Any]) -> None:
+        await self.connection.send(what, "POST", path, _TRUE, body=body, query={"directory": directory})
 
     async def abort(self, session_id: str) -> None:
         """Ask for an abort. The answer is the same for a running, an idle and an unknown session."""

@@ -1,4 +1,4 @@
-"""What Turnkeeper asks of a provider, said in OpenCode 1.x: open a session, submit, look, abort, check a start.
+"""What Turnkeeper asks of a provider, said in OpenCode 1.x: open a session, submit, look, abort, reply, check a start.
 
 Each verb returns a report and never raises for a provider's trouble: "could not ask", "asked, and it is not there"
 and "asked, and it said no" are different values, because only a confirmed answer may end anything.
@@ -22,12 +22,14 @@ from turnkeeper.observations import (
     NotThere,
     Observation,
     PromptRequest,
+    ReplyReport,
+    ReplyRequest,
     SessionReport,
     SessionRequest,
     SubmitReport,
     Unreachable,
 )
-from turnkeeper.opencode import existing, sessions, submission
+from turnkeeper.opencode import existing, replies, sessions, submission
 from turnkeeper.opencode.assess import ChildSession, Snapshot, assess
 from turnkeeper.opencode.catalogue import Catalogue
 from turnkeeper.opencode.client import OpenCodeClient
@@ -49,6 +51,9 @@ LOOK_SECONDS: Final = 10.0
 ABORT_SECONDS: Final = 6.0
 """Bound of one abort. OpenCode answers after its clean-up, 0.3 s at worst; with the look after it, a stop must stay
 within its grace."""
+
+REPLY_SECONDS: Final = 6.0
+"""Bound of one reply. OpenCode answers in milliseconds."""
 
 
 class OpenCodeDriver:
@@ -119,7 +124,7 @@ class OpenCodeDriver:
         return assess(snapshot, request.message_id, request.text_limit)
 
     async def abort(self, request: AbortRequest) -> AbortReport:
-        """Ask for an abort of the session and of every child that still runs afterwards.
+        """Ask for an abort of the session and of every child that still runs afterwards; reject what they still ask.
 
         OpenCode takes the children along with a parent that runs; one whose parent died is aborted by name.
         """
@@ -131,11 +136,20 @@ class OpenCodeDriver:
                 statuses = await self._client.statuses(request.directory)
                 for child in await self._running_children(request.session_id, statuses):
                     await self._client.abort(child.id)
+                await replies.reject_leftovers(self._client, request.directory, request.session_id)
         except ProviderError as error:
             return AbortReport(sent=sent, failure=error.failure())
         except TimeoutError:
             return AbortReport(sent=sent, failure=self._too_slow("aborting", ABORT_SECONDS))
         return AbortReport(sent=sent)
+
+    async def reply(self, request: ReplyRequest) -> ReplyReport:
+        """Answer a permission or a question. Repeated after a lost answer it finds the request gone."""
+        try:
+            async with asyncio.timeout(REPLY_SECONDS):
+                return await replies.reply(self._client, request)
+        except TimeoutError:
+            return Unreachable(failure=self._too_slow("answering a request", REPLY_SECONDS), perhaps_done=True)
 
     async def _requests(
         self, directory: str, messages: Sequence[Message]

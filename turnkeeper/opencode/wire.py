@@ -198,11 +198,20 @@ class PermissionRequest(Wire):
     tool: ToolReference | None = None
 
 
+class QuestionOption(Wire):
+    """A choice that a question offers. Its label is the answer."""
+
+    label: Shown = ""
+    description: Shown = ""
+
+
 class QuestionItem(Wire):
     """One question of a question request."""
 
     question: Shown = ""
     header: Shown = ""
+    options: Annotated[tuple[QuestionOption, ...], _Or(tuple)] = ()
+    multiple: Flag = False
 
 
 class QuestionRequest(Wire):

@@ -1,0 +1,78 @@
+"""What people say to a turn's permissions and questions, and how the provider gets to hear it. Rules: `requests`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from turnkeeper import requests
+    from turnkeeper.failures import to_application_error
+    from turnkeeper.messages import Answer, AnswerResult, TurnInput
+    from turnkeeper.observations import Reply, ReplyRequest
+    from turnkeeper.turn import AnswerGiven, Fact, ReplyReported, ReplyStarted, SendReply, Turn
+    from workflows import calls
+
+
+class TurnAnswers:
+    """A part of the `Turn` workflow."""
+
+    _input: TurnInput
+    _turn: Turn
+
+    @workflow.update(description="Answer a permission or a question; says what became of the answer.")
+    async def answer(self, command: Answer) -> AnswerResult:
+        """Give the answer to the provider. The first one wins; the same one again joins it."""
+        reply = requests.reply_to(self._turn, command)
+        self._learn(AnswerGiven(command.request_id, reply))
+        return await self._fate_of(command.request_id, reply)
+
+    @answer.validator
+    def _check_answer(self, command: Answer) -> None:
+        if (error := requests.refusal(self._turn, command)) is not None:
+            raise to_application_error(error)
+
+    @workflow.signal(description="The twin of `answer` for when no worker is up.")
+    def request_answer(self, command: Answer) -> None:
+        """Like `answer`; what would be refused there does nothing here."""
+        if requests.refusal(self._turn, command) is None:
+            self._learn(AnswerGiven(command.request_id, requests.reply_to(self._turn, command)))
+
+    async def _fate_of(self, request_id: str, reply: Reply) -> AnswerResult:
+        def fate() -> AnswerResult | None:
+            return requests.result_of(self._turn, self._input.turn_id, request_id, reply)
+
+        while (result := fate()) is None:
+            await workflow.wait_condition(lambda: fate() is not None)
+        return result
+
+    async def _reply(self, send: SendReply) -> None:
+        asked = send.request
+        request = ReplyRequest(
+            endpoint=self._input.endpoint,
+            directory=self._input.directory,
+            session_id=asked.session_id,
+            request_id=asked.request_id,
+            kind=asked.kind,
+            reply=send.reply,
+        )
+        self._learn(ReplyStarted(send))
+        call = self._start(calls.REPLY, request, f"answer the {asked.kind} ({send.by})")
+        if not await self._finished(call):
+            return
+        try:
+            self._learn(ReplyReported(asked.request_id, call.result()))
+        except ActivityError as error:
+            self._learn(ReplyReported(asked.request_id, calls.unanswered_reply(error)))
+
+    @abstractmethod
+    def _learn(self, fact: Fact) -> None: ...
+
+    @abstractmethod
+    def _start(self, call: calls.Call, request: object, summary: str) -> workflow.ActivityHandle[Any]: ...
+
+    @abstractmethod
+    async def _finished(self, call: workflow.ActivityHandle[Any]) -> bool: ...
