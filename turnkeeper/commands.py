@@ -49,5 +49,36 @@ class SentNow(QueueView):
     stopped: InterruptResult | None = None
 
 
+class WaitingPrompts(QueueView):
+    """Query `queue` of `Thread`: what waits, with its whole prompts. Also answered by a thread that is closed."""
+
+    prompts: tuple[QueuedTurn, ...] = ()
+
+
+class StopSession(Command):
+    """Update `stop_session` of `Thread`, and its signal twin `request_stop_session`.
+
+    The turn is stopped, the session `stopped`, and the provider's own session kept: the next prompt resumes it. A stop
+    that the provider refuses or does not confirm leaves everything as it was and says so in `last_error`.
+    """
+
+    why: Why = ""
+    idempotency_key: Key | None = None
+    only_if_idle: bool = Field(default=False, description="refused while a turn runs or waits")
+
+
+class CloseThread(Command):
+    """Update `close` of `Thread`, and its signal twin `request_close`: stop, refuse new prompts, end the workflow."""
+
+    why: Why = ""
+
+
+class ClosedThread(Record):
+    """A thread that has ended, and what waited in it: every prompt is handed back."""
+
+    stopped: InterruptResult | None = None
+    returned: tuple[QueuedTurn, ...] = ()
+
+
 class ResumeQueue(Command):
     """Update `resume_queue` of `Thread`, and its signal twin `request_resume_queue`: what is held goes on."""

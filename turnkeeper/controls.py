@@ -13,8 +13,19 @@ from typing import Any, Final, TypeVar
 from temporalio.client import Client
 
 from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
-from turnkeeper.commands import QueueView, RemovedTurn, RemoveQueued, ResumeQueue, SendNow, SentNow
-from turnkeeper.errors import ServiceUnavailableError
+from turnkeeper.commands import (
+    ClosedThread,
+    CloseThread,
+    QueueView,
+    RemovedTurn,
+    RemoveQueued,
+    ResumeQueue,
+    SendNow,
+    SentNow,
+    StopSession,
+    WaitingPrompts,
+)
+from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.messages import Interrupt, InterruptResult, thread_workflow_id
 from turnkeeper.vocabulary import Command
 
@@ -71,6 +82,44 @@ class ThreadControls:
     async def resume_queue(self, thread_id: str, *, within: float = COMMAND_TIMEOUT) -> QueueView:
         """Let a queue that is held after a stop go on."""
         return await self._ask(thread_id, "resume_queue", ResumeQueue(), QueueView, "command", within)
+
+    async def stop_session(
+        self,
+        thread_id: str,
+        *,
+        why: str = "",
+        only_if_idle: bool = False,
+        idempotency_key: str | None = None,
+        within: float = INTERRUPT_TIMEOUT,
+    ) -> InterruptResult:
+        """Stop the turn and the session. The provider keeps the session, and the next prompt resumes it.
+
+        A stop that the provider refuses or does not confirm leaves the turn running and watched: the result is not
+        `confirmed`, and its `failure` says why.
+        """
+        key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
+        with refusing_bad_input():
+            command = StopSession(why=why, only_if_idle=only_if_idle, idempotency_key=key)
+        return await self._ask(thread_id, "stop_session", command, InterruptResult, "stop", within)
+
+    async def close(self, thread_id: str, *, why: str = "", within: float = INTERRUPT_TIMEOUT) -> ClosedThread:
+        """Stop the turn, refuse new prompts and end the thread. What waited is handed back, however often one asks."""
+        with refusing_bad_input():
+            command = CloseThread(why=why)
+        try:
+            return await self._ask(thread_id, "close", command, ClosedThread, "close", within)
+        except RefusedError as error:
+            if error.detail_code != "not_found":
+                raise
+            return ClosedThread(returned=(await self.waiting(thread_id)).prompts)  # it has ended before
+
+    async def waiting(self, thread_id: str) -> WaitingPrompts:
+        """What waits in a thread, with the whole prompts."""
+        handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
+        with explaining(f"thread {thread_id!r}"):
+            async with asyncio.timeout(COMMAND_TIMEOUT):
+                answer: WaitingPrompts = await handle.query("queue", result_type=WaitingPrompts)
+                return answer
 
     async def _ask(
         self, thread_id: str, name: str, command: Command, kind: type[Result], what: str, within: float

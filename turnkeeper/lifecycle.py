@@ -43,13 +43,11 @@ from turnkeeper.readings import (
     outcome_of,
     session_busy,
     session_gone,
-    stop_failure,
     unreachable,
     with_verdict,
 )
+from turnkeeper.stopping import decide_stopping, halted, learn_of_stop
 from turnkeeper.turn import (
-    STOP_REASONS,
-    Abort,
     AbortReported,
     AnswerGiven,
     Decision,
@@ -68,13 +66,12 @@ from turnkeeper.turn import (
     SessionReported,
     Settle,
     Settled,
-    Stop,
     StopAsked,
     StopCause,
+    StopGivenUp,
     Submit,
     SubmitReported,
     SubmitStarted,
-    Suspicion,
     Turn,
     Wait,
 )
@@ -145,10 +142,8 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
             return requests.noticed(observed(turn, observation, now), observation, now)
         case EventsArrived() | LookAsked():
             return _woken(turn, fact, now)
-        case StopAsked(cause, why):
-            return turn if turn.stop is not None else replace(turn, stop=Stop(cause, why, now), suspicion=None)
-        case AbortReported():
-            return _abort_reported(turn, now)
+        case StopAsked() | StopGivenUp() | AbortReported():
+            return learn_of_stop(turn, fact, now)
         case AnswerGiven() | ReplyStarted() | ReplyReported():
             return requests.learn(turn, fact, now)
         case Settled(outcome):
@@ -274,13 +269,6 @@ def _own_error(turn: Turn, event: ProviderEvent) -> str | None:
     return turn.session_error if earlier else event.detail
 
 
-def _abort_reported(turn: Turn, now: datetime) -> Turn:
-    if turn.stop is None:
-        raise IllegalTransitionError("an abort that nobody asked for was reported")
-    stop = replace(turn.stop, aborts=turn.stop.aborts + 1, aborted_at=now)
-    return replace(turn, stop=stop, look_due=now, wake=Wake.STOP)
-
-
 # --- decide: what to do next --------------------------------------------------------------------------------------
 
 
@@ -296,7 +284,7 @@ def decide(turn: Turn, now: datetime) -> Decision:
     if turn.verdict is not None:
         return Settle(turn.verdict)
     if turn.stop is not None:
-        return _decide_stopping(turn, turn.stop, now)
+        return decide_stopping(turn, turn.stop, now)
     if now >= deadline_of(turn):
         return GiveUp(StopCause.DEADLINE, f"{turn.limits.deadline} after its start")
     if turn.unreachable_since is not None and now >= turn.unreachable_since + turn.limits.unreachable_timeout:
@@ -329,31 +317,6 @@ def _decide_running(turn: Turn, now: datetime) -> Decision:
     return GiveUp(StopCause.STALLED, f"nothing new since {turn.progress_at:%H:%M:%S} UTC")
 
 
-def _decide_stopping(turn: Turn, stop: Stop, now: datetime) -> Decision:
-    if turn.delivery is Delivery.UNSENT:
-        return _stopped(turn, stop, EvidenceKind.COMMAND, "nothing had been sent to the provider", now, confirmed=True)
-    grace_over = stop.asked_at + turn.limits.interrupt_grace
-    if now >= grace_over:
-        detail = f"{stop.aborts} aborts and {turn.limits.interrupt_grace.total_seconds():g} s of grace"
-        return _stopped(turn, stop, EvidenceKind.TIMER, detail, now, confirmed=False)
-    if stop.aborted_at is None:
-        return Abort()
-    again_at = stop.aborted_at + turn.limits.abort_interval
-    if now >= again_at and not _halted(turn.suspicion):
-        return Abort()
-    if turn.wake is not None:
-        return Look(turn.wake)
-    if turn.look_due is None or now >= turn.look_due:
-        return Look(Wake.STOP)
-    ends = [grace_over, turn.look_due] if _halted(turn.suspicion) else [grace_over, turn.look_due, again_at]
-    return Wait(min(ends), "the provider to confirm the stop")
-
-
-def _halted(suspicion: Suspicion | None) -> bool:
-    """Seen begun and no longer running: an abort could only hit somebody else's work."""
-    return suspicion is not None and suspicion.what is Standing.HALTED
-
-
 def _stalled_at(turn: Turn) -> datetime | None:
     """When silence becomes a stall; None while there is a reason for silence that is not the provider's."""
     seen = turn.seen
@@ -367,7 +330,7 @@ def _stalled_at(turn: Turn) -> datetime | None:
 
 
 def _waiting_for(turn: Turn) -> str:
-    if _halted(turn.suspicion):
+    if halted(turn.suspicion):
         return "a second reading: nothing seems to run"
     if turn.suspicion is not None:
         return "the provider to begin"
@@ -388,11 +351,6 @@ def _wait(turn: Turn, reason: str, *until: datetime | None) -> Wait:
     if turn.unreachable_since is not None:
         ends.append(turn.unreachable_since + turn.limits.unreachable_timeout)
     return Wait(min(*ends, deadline_of(turn)), reason)
-
-
-def _stopped(turn: Turn, stop: Stop, kind: EvidenceKind, detail: str, now: datetime, *, confirmed: bool) -> Settle:
-    reason, failure = STOP_REASONS[stop.cause], stop_failure(stop)
-    return Settle(outcome_of(turn, reason, kind, detail, now, failure=failure, confirmed=confirmed))
 
 
 def _provider_unreachable(turn: Turn, now: datetime) -> Settle:

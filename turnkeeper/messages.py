@@ -170,6 +170,7 @@ class Interrupt(Command):
     idempotency_key: Key | None = Field(
         default=None, description="given again, it is the same stop: it never stops the turn after it"
     )
+    keep: bool = Field(default=False, description="an unconfirmed stop is given up and the turn watched as before")
 
 
 class InterruptResult(Record):
@@ -178,13 +179,14 @@ class InterruptResult(Record):
     turn_id: str | None
     was_running: bool
     outcome: Outcome | None = None
+    failure: str | None = Field(default=None, description="why a stop that would keep its turn was given up")
     queued: tuple[TurnRecord, ...] = Field(default=(), description="prompts that wait, untouched, in their order")
     held: bool = Field(default=False, description="they wait until somebody says that they shall go on")
 
     @property
     def confirmed(self) -> bool:
         """Is it known that nothing runs any more? True as well when nothing was running."""
-        return self.outcome is None or self.outcome.confirmed is not False
+        return self.failure is None and (self.outcome is None or self.outcome.confirmed is not False)
 
 
 Choices = Annotated[
@@ -319,6 +321,8 @@ class ThreadState(Record):
     held: bool = Field(default=False, description="after a person's stop the queue waits for a word")
     removed: tuple[QueuedTurn, ...] = Field(default=(), description="taken out of the queue, newest last, bounded")
     stopping: bool = Field(default=False, description="a stop of the active turn was asked for")
+    stop_session: bool = Field(default=False, description="and the session shall be stopped then")
+    closed: bool = Field(default=False, description="nothing is taken or begun any more")
     go_on_after_stop: bool = Field(default=False, description="and the queue shall go on when it is done")
     stops: tuple[tuple[str, str], ...] = Field(default=(), description="(key, turn id), newest last, bounded")
     recent: tuple[TurnRecord, ...] = ()
@@ -328,6 +332,13 @@ class ThreadState(Record):
     idempotency: tuple[tuple[str, str] | tuple[str, str, str], ...] = Field(
         default=(), description="(key, turn id, digest of the prompt), newest last, bounded; the digest came later"
     )
+
+
+class StopFailed(Record):
+    """Signal `stop_failed` of a `Turn` to its `Thread`: a stop that keeps its turn was not confirmed."""
+
+    turn_id: str
+    why: str
 
 
 class ThreadInput(Record):
@@ -352,6 +363,7 @@ class ThreadSnapshot(Record):
     session_id: str | None
     active: TurnRecord | None
     queued: tuple[TurnRecord, ...] = ()
+    closed: bool = False
     held: bool = Field(default=False, description="what waits does so until somebody says that it shall go on")
     recent: tuple[TurnRecord, ...] = ()
     last_error: str | None = None

@@ -46,7 +46,7 @@ def records(state: ThreadState) -> tuple[TurnRecord, ...]:
 
 def may_begin(state: ThreadState) -> bool:
     """Is a turn to be begun now?"""
-    return state.active is None and bool(state.queue) and not state.held
+    return state.active is None and bool(state.queue) and not (state.held or state.closed)
 
 
 def enqueued(state: ThreadState, queued: QueuedTurn) -> ThreadState:
@@ -57,7 +57,9 @@ def enqueued(state: ThreadState, queued: QueuedTurn) -> ThreadState:
     first = queued.start.on_busy is OnBusy.INTERRUPT
     queue = (queued, *state.queue) if first else (*state.queue, queued)
     go_on = state.go_on_after_stop or state.stopping
-    return _bounded(state.model_copy(update={"queue": queue, "held": False, "go_on_after_stop": go_on}))
+    return _bounded(
+        state.model_copy(update={"queue": queue, "held": False, "go_on_after_stop": go_on, "stop_session": False})
+    )
 
 
 def removal_refusal(state: ThreadState, turn_id: str) -> RefusedError | None:
@@ -131,6 +133,24 @@ def stop_asked(state: ThreadState, turn_id: str, key: str | None) -> ThreadState
     return state.model_copy(update={"stopping": True, "go_on_after_stop": False, "stops": stops})
 
 
+def session_stop_asked(state: ThreadState, turn_id: str, key: str | None) -> ThreadState:
+    """A person stops the session, and `turn_id` with it."""
+    return stop_asked(state, turn_id, key).model_copy(update={"stop_session": True})
+
+
+def closed(state: ThreadState) -> ThreadState:
+    """Nothing is taken or begun any more; what waits stays where it is, to be handed back."""
+    return state.model_copy(update={"closed": True})
+
+
+def stop_given_up(state: ThreadState, turn_id: str, why: str) -> ThreadState:
+    """The stop failed: everything stays as it was, and the thread says why."""
+    if state.active is None or state.active.turn_id != turn_id:
+        return state
+    update = {"stopping": False, "go_on_after_stop": False, "stop_session": False, "last_error": bounded(why)}
+    return state.model_copy(update=update)
+
+
 def stopped_by(state: ThreadState, key: str | None) -> str | None:
     """The turn that the stop of this key was about, if it was given before."""
     return next((turn_id for known, turn_id in reversed(state.stops) if known == key), None)
@@ -144,7 +164,7 @@ def would_hold(state: ThreadState, outcome: Outcome) -> bool:
 def after_turn(state: ThreadState, outcome: Outcome, *, hold: bool) -> ThreadState:
     """The active turn has ended: does the queue go on? `hold`: False for threads from before queues were held."""
     held = hold and would_hold(state, outcome)
-    return state.model_copy(update={"held": held, "stopping": False, "go_on_after_stop": False})
+    return state.model_copy(update={"held": held, "stopping": False, "go_on_after_stop": False, "stop_session": False})
 
 
 def _not_waiting(state: ThreadState, turn_id: str, next_step: str) -> RefusedError:

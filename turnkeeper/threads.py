@@ -51,6 +51,8 @@ def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
     """Why `start` cannot be taken now, or None. A repeated start is never refused: it gives the earlier turn."""
     if (earlier := _known(state, start.idempotency_key)) is not None:
         return _other_prompt(start, *earlier)
+    if state.closed:
+        return RefusedError("The thread is closed.", code="thread_closed", next_step="Use another thread.")
     busy = state.active is not None or bool(state.queue)
     if busy and start.on_busy is OnBusy.REJECT:
         return RefusedError(
@@ -131,6 +133,11 @@ def started(state: ThreadState, run_id: str) -> ThreadState:
     return check(state.model_copy(update={"status": SessionStatus.RUNNING, "active": active}))
 
 
+def session_stopped(state: ThreadState) -> ThreadState:
+    """A person stops the session of an idle thread; what it is in the provider is kept for the next prompt."""
+    return check(state.model_copy(update={"status": SessionStatus.STOPPED, "last_error": None}))
+
+
 def settled(
     state: ThreadState, outcome: Outcome, session_id: str | None, *, context_lost: bool = False, hold: bool = True
 ) -> ThreadState:
@@ -138,6 +145,8 @@ def settled(
     if state.active is None:
         raise IllegalTransitionError("a turn settled that the thread did not begin")
     status = SETTLEMENTS[outcome.reason][1]
+    if state.stop_session and outcome.confirmed is not False:
+        status = SessionStatus.STOPPED
     error = outcome.failure.message if outcome.failure is not None else None
     over = state.active.model_copy(
         update={
@@ -150,7 +159,7 @@ def settled(
             "context_lost": context_lost,
         }
     )
-    failed = status in {SessionStatus.ERROR, SessionStatus.STOPPED}
+    failed = SETTLEMENTS[outcome.reason][1] in {SessionStatus.ERROR, SessionStatus.STOPPED}
     return check(
         queueing.after_turn(state, outcome, hold=hold).model_copy(
             update={

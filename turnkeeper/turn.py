@@ -91,8 +91,16 @@ class LookAsked:
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
+    """`keep`: a stop that the provider does not confirm is given up, and the turn is watched as before."""
+
     cause: StopCause
     why: str = ""
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopGivenUp:
+    """The stop was not confirmed, and whoever asked for it would rather keep a turn that may still run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,7 @@ Fact = (
     | EventsArrived
     | LookAsked
     | StopAsked
+    | StopGivenUp
     | AbortReported
     | AnswerGiven
     | ReplyStarted
@@ -187,6 +196,13 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveUpStop:
+    """The grace of a stop that keeps its turn is over: say what went wrong, and go on."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to do before `until`, unless something is learnt. `reason` is for the person who looks at the timer."""
 
@@ -199,7 +215,7 @@ class Settle:
     outcome: Outcome
 
 
-Decision = OpenSession | Submit | Look | Abort | SendReply | GiveUp | Wait | Settle
+Decision = OpenSession | Submit | Look | Abort | SendReply | GiveUp | GiveUpStop | Wait | Settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +227,8 @@ class Stop:
     asked_at: datetime
     aborts: int = 0
     aborted_at: datetime | None = None
+    keep: bool = False
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         QueuedTurn,
         StartTurn,
         StartTurnResult,
+        StopFailed,
         ThreadInput,
         ThreadSnapshot,
         ThreadState,
@@ -40,7 +41,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.vocabulary import OnBusy, TurnState
     from workflows import calls
     from workflows.details import describe_thread
-    from workflows.thread_commands import ThreadCommands
+    from workflows.thread_ending import ThreadEnding
     from workflows.thread_looks import ThreadLooks
 
 ADMIT_LIMIT: Final = timedelta(seconds=20)
@@ -62,7 +63,7 @@ _NOT_ADMITTED: Final = ServiceUnavailableError(
 
 
 @workflow.defn(name="Thread")
-class ThreadWorkflow(ThreadCommands, ThreadLooks):
+class ThreadWorkflow(ThreadEnding, ThreadLooks):
     """Continues as new between turns only: a child's result goes to the run that started it."""
 
     @workflow.init
@@ -74,6 +75,8 @@ class ThreadWorkflow(ThreadCommands, ThreadLooks):
         self._last: tuple[str, Outcome] | None = None
         self._stop_early: Interrupt | None = None
         self._asked = {}
+        self._failed_stop: StopFailed | None = None
+        self._failed_stops = 0
         self._admitting = 0
         self._refused = False
         self._ending = False
@@ -92,16 +95,16 @@ class ThreadWorkflow(ThreadCommands, ThreadLooks):
     async def _run_turns(self, thread: ThreadInput) -> ThreadSnapshot:
         while True:
             self._show()
-            await workflow.wait_condition(lambda: queueing.may_begin(self._state) or self._born_dead() or self._full())
+            await workflow.wait_condition(lambda: queueing.may_begin(self._state) or self._over() or self._full())
             begun = threads.begin_next(self._state, workflow.now())
             if begun is not None:
                 self._state, queued = begun
                 await self._run_turn(queued)
                 if workflow.cancellation_reason() is not None:
                     raise asyncio.CancelledError  # it went to the turn, which was stopped; what waits is not begun
-            elif self._born_dead():
+            elif self._over():
                 await workflow.wait_condition(workflow.all_handlers_finished)
-                if self._born_dead():
+                if self._over():
                     return self.snapshot()
             if self._full():
                 await self._continue_as_new(thread)
@@ -144,6 +147,7 @@ class ThreadWorkflow(ThreadCommands, ThreadLooks):
             active=self._state.active,
             queued=queueing.records(self._state),
             held=self._state.held,
+            closed=self._state.closed,
             recent=self._state.recent,
             last_error=self._state.last_error,
             refusals=self._state.refusals,
@@ -289,6 +293,9 @@ class ThreadWorkflow(ThreadCommands, ThreadLooks):
                 await workflow.sleep(PREDECESSOR_PAUSE, summary="an earlier turn of this thread id winds down")
 
     # Ending a run.
+
+    def _over(self) -> bool:
+        return (self._state.closed and self._state.active is None) or self._born_dead()
 
     def _born_dead(self) -> bool:
         """Nothing was ever accepted and the first start was refused: leave no empty thread behind."""

@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.commands import QueueView, RemovedTurn, RemoveQueued, ResumeQueue, SendNow, SentNow
     from turnkeeper.errors import RefusedError
     from turnkeeper.failures import to_application_error
-    from turnkeeper.messages import Interrupt, InterruptResult, Outcome, ThreadState, TurnRecord, TurnResult
+    from turnkeeper.messages import Interrupt, InterruptResult, Outcome, StopFailed, ThreadState, TurnRecord, TurnResult
     from turnkeeper.vocabulary import TurnState
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class ThreadCommands:
     _stop_early: Interrupt | None
     _admitting: int
     _ending: bool
+    _failed_stop: StopFailed | None
+    _failed_stops: int
 
     # Stopping the turn.
 
@@ -39,11 +41,7 @@ class ThreadCommands:
         Prompts that wait are left untouched and held: the answer lists them.
         """
         turn_id = queueing.stopped_by(self._state, command.idempotency_key) or await self._ask_to_stop(command)
-        if turn_id is None:
-            return InterruptResult(
-                turn_id=None, was_running=False, queued=queueing.records(self._state), held=self._state.held
-            )
-        return await self._stopped(turn_id)
+        return await self._stopped(turn_id) if turn_id is not None else self._nothing_stopped()
 
     @interrupt.validator
     def _check_interrupt(self, command: Interrupt) -> None:
@@ -71,15 +69,28 @@ class ThreadCommands:
         return active.turn_id
 
     async def _stopped(self, turn_id: str) -> InterruptResult:
-        """Once `turn_id` is over."""
-        await workflow.wait_condition(lambda: self._state.active is None or self._state.active.turn_id != turn_id)
-        last = self._last
+        """Once `turn_id` is over, or goes on because a stop that would keep it was not confirmed."""
+        failures = self._failed_stops
+
+        def decided() -> bool:
+            active = self._state.active
+            return active is None or active.turn_id != turn_id or self._failed_stops > failures
+
+        await workflow.wait_condition(decided)
+        active, failed, last = self._state.active, self._failed_stop, self._last
+        goes_on = active is not None and active.turn_id == turn_id and failed is not None
         return InterruptResult(
             turn_id=turn_id,
             was_running=True,
             outcome=last[1] if last is not None and last[0] == turn_id else threads.remembered(self._state, turn_id),
+            failure=failed.why if goes_on and failed is not None else None,
             queued=queueing.records(self._state),
             held=self._state.held,
+        )
+
+    def _nothing_stopped(self) -> InterruptResult:
+        return InterruptResult(
+            turn_id=None, was_running=False, queued=queueing.records(self._state), held=self._state.held
         )
 
     async def _turn_to_stop(self) -> TurnRecord | None:
@@ -101,7 +112,8 @@ class ThreadCommands:
 
     async def _stop(self, command: Interrupt) -> None:
         if self._turn is None:
-            self._stop_early = command  # sent as soon as there is a turn to send it to
+            if self._stop_early is None or self._stop_early.keep:
+                self._stop_early = command  # sent as soon as there is a turn to send it to
             return
         with suppress(ApplicationError):  # the turn is over, and the thread about to learn it
             await self._turn.signal("interrupt", command)
@@ -179,5 +191,5 @@ class ThreadCommands:
         """Does the turn run, wait for a reason, or is it over? False while it is just being begun."""
         turn = threads.describe(self._state, turn_id)
         waits = self._state.active is not None and self._state.active.turn_id != turn_id
-        held = self._state.held and self._state.active is None
+        held = self._state.closed or (self._state.held and self._state.active is None)
         return turn is None or turn.run_id is not None or turn.completed_at is not None or waits or held or self._ending

@@ -16,13 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.failures import to_application_error
     from turnkeeper.findings import Reconcile, TurnFinding
     from turnkeeper.lifecycle import begin, deadline_of, decide, learn, state_of
-    from turnkeeper.messages import (
-        Interrupt,
-        InterruptResult,
-        TurnInput,
-        TurnResult,
-        TurnSnapshot,
-    )
+    from turnkeeper.messages import Interrupt, InterruptResult, StopFailed, TurnInput, TurnResult, TurnSnapshot
     from turnkeeper.observations import (
         AbortReport,
         AbortRequest,
@@ -43,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
         EventsArrived,
         Fact,
         GiveUp,
+        GiveUpStop,
         IllegalTransitionError,
         Look,
         LookAsked,
@@ -55,6 +50,7 @@ with workflow.unsafe.imports_passed_through():
         Settled,
         StopAsked,
         StopCause,
+        StopGivenUp,
         Submit,
         SubmitReported,
         SubmitStarted,
@@ -95,6 +91,8 @@ class TurnWorkflow(TurnAnswers):
         # Of the workflow's start, not of this task's: a first task that has to be repeated mints the same id.
         started_at = workflow.info().workflow_start_time
         self._message_id = message_id(int(started_at.timestamp() * 1000), workflow.random())
+        self._failed_stops = 0
+        self._stop_failure = ""
         self._decision: Decision | None = None
         self._shown_state: TurnState | None = None
 
@@ -129,14 +127,20 @@ class TurnWorkflow(TurnAnswers):
     def interrupt(self, command: Interrupt) -> None:
         """Stop the turn, if it is the one that was meant."""
         if command.turn_id in {None, self._input.turn_id}:
-            self._learn(StopAsked(StopCause.ASKED, command.why))
+            self._learn(StopAsked(StopCause.ASKED, command.why, command.keep))
 
     @workflow.update(description="Stop the turn and answer when that is confirmed or declared unconfirmed.")
     async def interrupt_and_wait(self, command: Interrupt) -> InterruptResult:
         """Stop the turn; joins a stop in progress."""
-        self._learn(StopAsked(StopCause.ASKED, command.why))
-        await workflow.wait_condition(lambda: self._turn.outcome is not None)
-        return InterruptResult(turn_id=self._input.turn_id, was_running=True, outcome=self._turn.outcome)
+        failures = self._failed_stops
+        self._learn(StopAsked(StopCause.ASKED, command.why, command.keep))
+        await workflow.wait_condition(lambda: self._turn.outcome is not None or self._failed_stops > failures)
+        return InterruptResult(
+            turn_id=self._input.turn_id,
+            was_running=True,
+            outcome=self._turn.outcome,
+            failure=self._stop_failure if self._turn.outcome is None else None,
+        )
 
     @interrupt_and_wait.validator
     def _check_interrupt(self, command: Interrupt) -> None:
@@ -218,6 +222,8 @@ class TurnWorkflow(TurnAnswers):
                 await self._reply(decision)
             case GiveUp(cause, why):
                 self._learn(StopAsked(cause, why))
+            case GiveUpStop(why):
+                await self._give_up_stop(why)
             case Wait():
                 await self._wait(decision)
             case Settle(outcome):
@@ -239,6 +245,15 @@ class TurnWorkflow(TurnAnswers):
         timeout = wait.until - workflow.now()
         with suppress(TimeoutError):
             await workflow.wait_condition(due, timeout=timeout, timeout_summary=f"waits for {wait.reason}"[:200])
+
+    async def _give_up_stop(self, why: str) -> None:
+        self._failed_stops, self._stop_failure = self._failed_stops + 1, why
+        self._learn(StopGivenUp())
+        parent = workflow.info().parent
+        if parent is not None:
+            thread = workflow.get_external_workflow_handle(parent.workflow_id)
+            with suppress(ApplicationError):  # the thread was ended by an operator: nobody is left to be told
+                await thread.signal("stop_failed", StopFailed(turn_id=self._input.turn_id, why=why))
 
     async def _open_session(self, *, resume: bool, again: bool) -> None:
         request = SessionRequest(
@@ -428,7 +443,7 @@ def _doing(decision: Decision | None) -> str:
             return "asks the provider to abort"
         case SendReply(request=request):
             return f"answers the {request.kind}"
-        case GiveUp() | None:
+        case GiveUp() | GiveUpStop() | None:
             return "decides"
         case Settle():
             return "is over"

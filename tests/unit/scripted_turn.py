@@ -30,6 +30,7 @@ from turnkeeper.turn import (
     EventsArrived,
     Fact,
     GiveUp,
+    GiveUpStop,
     Look,
     LookStarted,
     Observed,
@@ -38,6 +39,7 @@ from turnkeeper.turn import (
     Settle,
     Settled,
     StopAsked,
+    StopGivenUp,
     Submit,
     SubmitReported,
     SubmitStarted,
@@ -118,6 +120,8 @@ class Play:
                 self._learn(Settled(outcome))
             case GiveUp(cause, why):
                 self._learn(StopAsked(cause, why))
+            case GiveUpStop():
+                self._learn(StopGivenUp())
             case Wait(until):
                 self._sleep(until)
             case OpenSession(resume):

@@ -80,7 +80,7 @@ failures = st.just(SILENT)
 times = st.floats(0, 200).map(lambda value: round(value, 2))
 pauses = st.sampled_from([0.0, 0.05, 0.3, 1.0, 2.0, 5.0]).map(seconds)
 event_facts = st.builds(event, st.sampled_from(EventKind), child=st.booleans(), detail=st.just("it broke"))
-stops = st.builds(StopAsked, st.sampled_from(StopCause), st.just("a test"))
+stops = st.builds(StopAsked, st.sampled_from(StopCause), st.just("a test"), keep=st.booleans())
 inputs = st.lists(st.tuples(times.map(seconds), event_facts | stops), max_size=12)
 
 seens = st.builds(

@@ -28,6 +28,7 @@ PURE: Final = frozenset(
         "readings",
         "reconciliation",
         "requests",
+        "stopping",
         "threads",
         "turn",
         "vocabulary",

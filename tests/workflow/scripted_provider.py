@@ -65,7 +65,7 @@ class WorkerDies:
 HANGS: Final = Held()
 DIES: Final = WorkerDies()
 
-Answer = Record | Exception | Held | WorkerDies | Callable[[Any], Record]
+Answer = Record | Exception | Held | WorkerDies | Callable[[Any], "Record | Held"]
 
 
 @dataclass(frozen=True)
@@ -187,13 +187,14 @@ class ScriptedProvider:
             case Exception():
                 raise answer
             case Held():
-                return await self._hold(verb, answer)
+                return await self._hold(verb, answer) or usual
             case Record():
                 return answer
             case WorkerDies():
                 return activity.raise_complete_async()
             case _:
-                return answer(request)
+                said = answer(request)
+                return await self._hold(verb, said) if isinstance(said, Held) else said
 
     async def _hold(self, verb: Verb, held: Held) -> Record | None:
         try:
