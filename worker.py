@@ -26,6 +26,7 @@ import activities
 import workflows
 from activities.abort import AbortActivities
 from activities.admission import AdmissionActivities
+from activities.adoption import AdoptionActivities
 from activities.answer import AnswerActivities
 from activities.endpoints import Endpoints
 from activities.look import LookActivities
@@ -122,6 +123,7 @@ def _activities(client: Client, endpoints: Endpoints) -> list[Callable[..., Any]
         AdmissionActivities(endpoints).admit,
         SessionActivities(endpoints).open_session,
         SessionActivities(endpoints).read_session,
+        AdoptionActivities(endpoints).adopt_session,
         SubmitActivities(endpoints).submit,
         LookActivities(endpoints).look,
         AbortActivities(endpoints).abort,

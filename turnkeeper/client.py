@@ -23,7 +23,7 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowHandle,
 )
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.common import WorkflowIDConflictPolicy
 
 from turnkeeper.answers import TurnAnswers
 from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
@@ -45,7 +45,7 @@ from turnkeeper.messages import (
     turn_workflow_id,
 )
 from turnkeeper.recovery import ThreadRecovery
-from turnkeeper.search_attributes import ENDPOINT, THREAD
+from turnkeeper.search_attributes import ENDPOINT, attributes_of
 from turnkeeper.vocabulary import OnBusy, OnLost
 
 ACCEPT_TIMEOUT: Final = 15.0
@@ -95,7 +95,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
     def __init__(self, temporal: Client, *, task_queue: str = WORKFLOW_TASK_QUEUE) -> None:
         """Use `temporal`, which must have the pydantic data converter (as `connection.connect` gives it)."""
         super().__init__(temporal)
-        self._task_queue = task_queue
+        self.task_queue = task_queue
 
     async def start_turn(  # noqa: PLR0913 - the fields of StartTurn, as a person thinks of them
         self,
@@ -165,9 +165,9 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
             "Thread",
             thread,
             id=thread_workflow_id(thread_id),
-            task_queue=self._task_queue,
+            task_queue=self.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=_attributes(thread),
+            search_attributes=attributes_of(thread.thread_id, thread.endpoint),
             static_summary=f"{thread.thread_id} on {thread.endpoint}",
         )
         try:
@@ -189,9 +189,9 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
             "Thread",
             thread,
             id=thread_workflow_id(thread_id),
-            task_queue=self._task_queue,
+            task_queue=self.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=_attributes(thread),
+            search_attributes=attributes_of(thread.thread_id, thread.endpoint),
             start_signal="request_turn",
             start_signal_args=[start],
         )
@@ -256,9 +256,3 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
                     started_at=execution.start_time,
                     open=execution.status is WorkflowExecutionStatus.RUNNING,
                 )
-
-
-def _attributes(thread: ThreadInput) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [SearchAttributePair(THREAD, thread.thread_id), SearchAttributePair(ENDPOINT, thread.endpoint)]
-    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
+from turnkeeper.limits import MAX_SESSION_ID_CHARACTERS, TurnLimits
 from turnkeeper.messages import Outcome
 from turnkeeper.observations import Failure, Refused, SessionMissing, Unreachable
 from turnkeeper.vocabulary import (
@@ -27,7 +28,6 @@ class SessionReadRequest(Record):
     """Read a provider session, and change nothing."""
 
     endpoint: EndpointName
-    directory: str
     session_id: str
 
 
@@ -38,6 +38,9 @@ class SessionFound(Record):
     session_id: str
     directory: str
     busy: bool = Field(description="it works on something, whoever asked for it")
+    parent_id: str | None = Field(default=None, description="of a child session")
+    thread_id: ThreadId | None = Field(default=None, description="the thread whose mark it carries")
+    namespace: str | None = Field(default=None, description="of that thread")
 
 
 SessionReading = Annotated[SessionFound | SessionMissing | Refused | Unreachable, Field(discriminator="kind")]
@@ -88,3 +91,65 @@ class ThreadFinding(Record):
     def changed(self) -> bool:
         """Is the thread another than before?"""
         return self.status is not self.before or self.reason is not None
+
+
+# Taking over a session that somebody else began.
+
+
+class Adopt(Command):
+    """Update `adopt` of `Thread`, and its signal twin `request_adopt`. The thread must never have had a prompt."""
+
+    session_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SESSION_ID_CHARACTERS, pattern=r"^\S+$")]
+    directory: str | None = Field(default=None, description="refused if the session works in another one")
+    limits: TurnLimits | None = Field(default=None, description="of the run that is taken over, if one is live")
+
+
+class AdoptRequest(Record):
+    """Check the session, mark it as the thread's, and say what it does. Safe to repeat."""
+
+    endpoint: EndpointName
+    thread_id: ThreadId
+    namespace: str
+    session_id: str
+    directory: str | None = None
+    limits: TurnLimits | None = None
+
+
+class LiveRun(Record):
+    """What the session works on, or is about to."""
+
+    message_id: str
+    prompt: str = Field(description="its beginning")
+
+
+class SessionTaken(Record):
+    """The session carries the thread's mark; `live` is read after that, so that no event of it is missed."""
+
+    kind: Literal["taken"] = "taken"
+    live: LiveRun | None = None
+
+
+TakeReport = SessionTaken | SessionMissing | Refused | Unreachable
+
+
+class Adoption(Record):
+    """Yes, and this is what the thread needs to know."""
+
+    session_id: str
+    directory: str
+    task_queue: str
+    local_calls: bool = False
+    limits: TurnLimits
+    live: LiveRun | None = None
+
+
+class AdoptResult(Record):
+    """What became of an adoption."""
+
+    thread_id: ThreadId
+    session_id: str
+    directory: str
+    status: SessionStatus
+    turn_id: str | None = Field(default=None, description="the turn that follows the live run; None: nothing ran")
+    run_id: str | None = None
+    repeated: bool = Field(default=False, description="the thread had this session already")

@@ -108,6 +108,12 @@ def begin(
     )
 
 
+def adopted(turn: Turn, now: datetime) -> Turn:
+    """`turn`, just begun, for a prompt that somebody else sent: it is at the provider, to be followed from here on."""
+    turn = replace(turn, resume=True, session_open=True, bound=True)
+    return replace(turn, delivery=Delivery.ACCEPTED, sent_at=now, accepted_at=now, look_due=now)
+
+
 def state_of(turn: Turn) -> TurnState:
     """The state that a person sees."""
     if turn.outcome is not None:

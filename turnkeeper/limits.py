@@ -33,6 +33,9 @@ MAX_DIRECTORY_CHARACTERS: Final = 4096
 MAX_KEY_CHARACTERS: Final = 200
 """Characters of an idempotency key: room for two UUIDs and a prefix."""
 
+MAX_SESSION_ID_CHARACTERS: Final = 100
+"""Characters of a provider session's id. OpenCode's have 30."""
+
 MAX_REASON_CHARACTERS: Final = 1000
 """Characters of the reason given with a stop."""
 

@@ -114,6 +114,9 @@ class TurnInput(Record):
     continues: str | None = Field(
         default=None, description="the turn whose run was lost and that this one goes on with, in its session only"
     )
+    adopted_message_id: str | None = Field(
+        default=None, description="a prompt that somebody else sent and that runs: follow it, send nothing"
+    )
 
 
 class Outcome(Record):
@@ -149,6 +152,7 @@ class TurnRecord(Record):
     next_step: str | None = Field(default=None, description="what to do about the error")
     context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
     continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
+    adopted: bool = Field(default=False, description="somebody else sent its prompt, and it was taken over")
 
 
 class TurnResult(Record):
@@ -298,6 +302,7 @@ class QueuedTurn(Record):
     creation_key: str | None = Field(default=None, description="of a session that was perhaps created at the door")
     continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
     continued: int = Field(default=0, description="lost turns in a row before this one")
+    adopted_message_id: str | None = Field(default=None, description="a prompt that runs already: follow it")
 
 
 class Refusal(Record):
@@ -346,7 +351,9 @@ class ThreadInput(Record):
 
     thread_id: ThreadId
     endpoint: EndpointName
-    directory: Annotated[str, StringConstraints(min_length=1, max_length=MAX_DIRECTORY_CHARACTERS)]
+    directory: Annotated[str, StringConstraints(max_length=MAX_DIRECTORY_CHARACTERS)] = Field(
+        description="empty: that of the session which it adopts"
+    )
     continue_after_events: int = Field(
         default=MAX_THREAD_EVENTS, gt=50, description="history events after which the thread continues as new"
     )

@@ -36,6 +36,7 @@ def record(queued: QueuedTurn) -> TurnRecord:
         state=TurnState.QUEUED,
         prompt_start=bounded(queued.start.prompt, PROMPT_START_CHARACTERS),
         continues=queued.continues,
+        adopted=queued.adopted_message_id is not None,
     )
 
 

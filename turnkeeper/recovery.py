@@ -1,24 +1,32 @@
-"""The part of the client that looks again: is everything as Turnkeeper thinks?"""
+"""The part of the client that looks at the provider by hand: look again, and take over what somebody else began."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, Final
 
-from temporalio.client import Client
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import WorkflowIDConflictPolicy
 
-from turnkeeper.asking import explaining, silence_as_timeout, unless_cancelled
-from turnkeeper.findings import Reconcile, ThreadFinding
-from turnkeeper.messages import thread_workflow_id
+from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
+from turnkeeper.errors import ServiceUnavailableError
+from turnkeeper.findings import Adopt, AdoptResult, Reconcile, ThreadFinding
+from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import ThreadInput, thread_workflow_id
+from turnkeeper.search_attributes import attributes_of
 
 RECONCILE_TIMEOUT: Final = 60.0
 """Seconds for a thread to look again: its turn may need 20 s to be sure, a worker of its endpoint 30 s to be missed."""
+
+ADOPT_TIMEOUT: Final = 35.0
+"""Seconds to read a session, mark it and begin to follow it: the thread's own bound is 25 s."""
 
 
 class ThreadRecovery:
     """A part of `Turnkeeper`."""
 
     temporal: Client
+    task_queue: str
 
     async def reconcile(self, thread_id: str) -> ThreadFinding:
         """Look now, at the thread's running turn, else at its session, and say what was found and what changed."""
@@ -33,3 +41,65 @@ class ThreadRecovery:
                 raise
         finding: ThreadFinding = found
         return finding
+
+    async def adopt(
+        self,
+        session_id: str,
+        *,
+        endpoint: str,
+        thread_id: str | None = None,
+        directory: str | None = None,
+        limits: TurnLimits | None = None,
+    ) -> AdoptResult:
+        """Make a session that somebody began in the provider's own UI or CLI a thread, named like it by default.
+
+        A run that is live becomes a turn that is followed to its outcome; nothing is sent. The same session twice is
+        the same thread. When no worker answers, the adoption is kept and `ServiceUnavailableError` says so.
+
+        Raises:
+            RefusedError: no such session, a child session, one that belongs to another thread or directory, or a
+                thread that has had prompts.
+
+        """
+        with refusing_bad_input():
+            command = Adopt(session_id=session_id, directory=directory, limits=limits)
+            thread = ThreadInput(thread_id=thread_id or session_id, endpoint=endpoint, directory=directory or "")
+        with explaining(f"thread {thread.thread_id!r}"):
+            try:
+                with silence_as_timeout():
+                    async with asyncio.timeout(ADOPT_TIMEOUT):
+                        return await self._update_adopt(thread, command)
+            except TimeoutError:
+                unless_cancelled()
+                async with asyncio.timeout(ADOPT_TIMEOUT):
+                    await self._signal_adopt(thread, command)
+        raise ServiceUnavailableError(
+            "No worker answered the adoption; it is kept and done when one is up.", code="adoption_kept"
+        )
+
+    async def _update_adopt(self, thread: ThreadInput, command: Adopt) -> AdoptResult:
+        operation: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
+            "Thread",
+            thread,
+            id=thread_workflow_id(thread.thread_id),
+            task_queue=self.task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=attributes_of(thread.thread_id, thread.endpoint),
+            static_summary=f"{thread.thread_id} on {thread.endpoint}",
+        )
+        result: AdoptResult = await self.temporal.execute_update_with_start_workflow(
+            "adopt", command, start_workflow_operation=operation, result_type=AdoptResult
+        )
+        return result
+
+    async def _signal_adopt(self, thread: ThreadInput, command: Adopt) -> None:
+        await self.temporal.start_workflow(
+            "Thread",
+            thread,
+            id=thread_workflow_id(thread.thread_id),
+            task_queue=self.task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=attributes_of(thread.thread_id, thread.endpoint),
+            start_signal="request_adopt",
+            start_signal_args=[command],
+        )

@@ -7,7 +7,7 @@ from typing import Final
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from turnkeeper.errors import ConfigurationError
@@ -49,3 +49,8 @@ async def register_search_attributes(client: Client) -> None:
             f"{error.status.name} when checking or adding them",
             f"a client that may add them, or these added by an operator as Keyword: {names}",
         ) from error
+
+
+def attributes_of(thread_id: str, endpoint: str) -> TypedSearchAttributes:
+    """What a thread is listed by."""
+    return TypedSearchAttributes([SearchAttributePair(THREAD, thread_id), SearchAttributePair(ENDPOINT, endpoint)])

@@ -221,6 +221,8 @@ def start_result(state: ThreadState, thread_id: str, accepted: Accepted) -> Star
 def notes(turn: TurnRecord) -> list[str]:
     """What else a person has to know of a turn, in words."""
     found = [f"continues {turn.continues}"] if turn.continues else []
+    if turn.adopted:
+        found.append("adopted")
     return [*found, "context lost"] if turn.context_lost else found
 
 

@@ -41,6 +41,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.vocabulary import OnBusy, TurnState
     from workflows import calls
     from workflows.details import describe_thread
+    from workflows.thread_adoption import ThreadAdoption
     from workflows.thread_ending import ThreadEnding
     from workflows.thread_looks import ThreadLooks
 
@@ -63,7 +64,7 @@ _NOT_ADMITTED: Final = ServiceUnavailableError(
 
 
 @workflow.defn(name="Thread")
-class ThreadWorkflow(ThreadEnding, ThreadLooks):
+class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
     """Continues as new between turns only: a child's result goes to the run that started it."""
 
     @workflow.init
@@ -267,6 +268,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks):
             agent=queued.start.agent,
             limits=queued.limits,
             continues=queued.continues,
+            adopted_message_id=queued.adopted_message_id,
             permissions=self._state.permissions,
         )
         attributes = TypedSearchAttributes(
@@ -299,7 +301,8 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks):
 
     def _born_dead(self) -> bool:
         """Nothing was ever accepted and the first start was refused: leave no empty thread behind."""
-        return self._refused and not self._state.turns_accepted and not self._admitting
+        used = self._state.turns_accepted or self._state.session_id is not None
+        return self._refused and not used and not self._admitting
 
     def _full(self) -> bool:
         info = workflow.info()

@@ -84,7 +84,6 @@ class ThreadLooks:
             return None
         request = SessionReadRequest(
             endpoint=self._input.endpoint,
-            directory=self._state.directory or self._input.directory,
             session_id=self._state.session_id,
         )
         try:

@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.errors import RefusedError
     from turnkeeper.failures import to_application_error
     from turnkeeper.findings import Reconcile, TurnFinding
-    from turnkeeper.lifecycle import begin, deadline_of, decide, learn, state_of
+    from turnkeeper.lifecycle import adopted, begin, deadline_of, decide, learn, state_of
     from turnkeeper.messages import Interrupt, InterruptResult, StopFailed, TurnInput, TurnResult, TurnSnapshot
     from turnkeeper.observations import (
         AbortReport,
@@ -84,13 +84,16 @@ class TurnWorkflow(TurnAnswers):
             bound=turn.continues is not None,
             permissions=turn.permissions,
         )
+        if turn.adopted_message_id is not None:
+            self._turn = adopted(self._turn, workflow.now())
         self._session_id = turn.session_id
         self._session_created = False
         own_key = workflow.uuid4().hex
         self._creation_key = turn.creation_key or own_key
         # Of the workflow's start, not of this task's: a first task that has to be repeated mints the same id.
         started_at = workflow.info().workflow_start_time
-        self._message_id = message_id(int(started_at.timestamp() * 1000), workflow.random())
+        own_id = message_id(int(started_at.timestamp() * 1000), workflow.random())
+        self._message_id = turn.adopted_message_id or own_id
         self._failed_stops = 0
         self._stop_failure = ""
         self._decision: Decision | None = None

@@ -16,7 +16,7 @@ from turnkeeper.cli.service import Connector, Service
 from turnkeeper.cli.views import Subject
 from turnkeeper.client import StartedTurn, ThreadSummary
 from turnkeeper.errors import RefusedError, TurnkeeperError
-from turnkeeper.findings import ThreadFinding
+from turnkeeper.findings import AdoptResult, ThreadFinding
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
     EndpointSnapshot,
@@ -34,6 +34,7 @@ from turnkeeper.vocabulary import EvidenceKind, OnLost, Reason, SessionStatus, T
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN = "0190-run"
+NO_SESSION = RefusedError("There is no such session.", code="no_session")
 
 
 def snapshot(**changed: object) -> TurnSnapshot:
@@ -118,6 +119,7 @@ class ScriptedKeeper:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     known: bool = True  # the thread exists
     finds: Mapping[str, ThreadFinding | TurnkeeperError] = field(default_factory=dict)
+    adopts: AdoptResult | TurnkeeperError = NO_SESSION
     looks: int = 0
     starts_with: list[OnLost] = field(default_factory=list)  # what each start said of a lost run
     asked: list[tuple[str, object]] = field(default_factory=list)
@@ -184,6 +186,14 @@ class ScriptedKeeper:
         if isinstance(found, TurnkeeperError):
             raise found
         return found
+
+    async def adopt(
+        self, session_id: str, *, endpoint: str, thread_id: str | None = None, directory: str | None = None
+    ) -> AdoptResult:
+        self.asked.append(("adopt", (session_id, endpoint, thread_id, directory)))
+        if isinstance(self.adopts, TurnkeeperError):
+            raise self.adopts
+        return self.adopts
 
     async def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]:
         self.asked.append(("threads", limit))

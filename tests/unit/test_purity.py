@@ -15,6 +15,7 @@ PACKAGE: Final = Path(turnkeeper.__file__).parent
 
 PURE: Final = frozenset(
     {
+        "adoption",
         "commands",
         "continuation",
         "errors",

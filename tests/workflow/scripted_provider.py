@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 from temporalio import activity
 
 from tests.e2e.waiting import until_true
-from turnkeeper.findings import SessionFound, SessionReading, SessionReadRequest
+from turnkeeper.findings import Adoption, AdoptRequest, SessionFound, SessionReading, SessionReadRequest
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import (
     AbortReport,
@@ -43,7 +43,7 @@ from turnkeeper.observations import (
 )
 from turnkeeper.vocabulary import Fault, Record, Standing
 
-Verb = Literal["admit", "open_session", "read_session", "submit", "look", "abort", "answer", "relay"]
+Verb = Literal["admit", "open_session", "read_session", "adopt_session", "submit", "look", "abort", "answer", "relay"]
 
 BEAT: Final = 0.1
 """Seconds between heartbeats of a call that takes its time."""
@@ -122,6 +122,7 @@ class ScriptedProvider:
             self.admit,
             self.open_session,
             self.read_session,
+            self.adopt_session,
             self.submit,
             self.look,
             self.abort,
@@ -151,9 +152,21 @@ class ScriptedProvider:
 
     @activity.defn(name="read_session")
     async def read_session(self, request: SessionReadRequest) -> SessionReading:
-        usual = SessionFound(session_id=request.session_id, directory=request.directory, busy=False)
+        usual = SessionFound(session_id=request.session_id, directory="/srv/shop", busy=False)
         reading: SessionReading = await self._perform("read_session", request, usual)
         return reading
+
+    @activity.defn(name="adopt_session")
+    async def adopt_session(self, request: AdoptRequest) -> Adoption:
+        usual = Adoption(
+            session_id=request.session_id,
+            directory="/srv/shop",
+            task_queue=self._task_queue,
+            local_calls=self.local_calls,
+            limits=request.limits or TurnLimits(),
+        )
+        adoption: Adoption = await self._perform("adopt_session", request, usual)
+        return adoption
 
     @activity.defn(name="submit")
     async def submit(self, request: PromptRequest) -> SubmitReport:

@@ -15,6 +15,7 @@ from typing import Annotated, Final
 import typer
 from temporalio.runtime import Runtime, TelemetryConfig
 
+from turnkeeper.cli import adopt as adopting
 from turnkeeper.cli import demo as demos
 from turnkeeper.cli import dev as stacks
 from turnkeeper.cli import doctor as doctors
@@ -241,6 +242,34 @@ def reconcile(
         return asyncio.run(
             reconciling.reconcile(_connector(ctx), _state(state_dir), thread, every=every, as_json=as_json)
         )
+
+
+@app.command(short_help="Take over a session that was begun in OpenCode itself.")
+def adopt(
+    ctx: typer.Context,
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Its id, as OpenCode lists it: ses_...")],
+    *,
+    thread: Annotated[
+        str | None, typer.Option(metavar="THREAD", help="The new thread's name. Default: the session's id.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which provider server. Default: the only one there is.")
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--directory", "--dir", metavar="DIR", help="Refuse a session that works anywhere else."),
+    ] = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make a session that somebody began in OpenCode's own UI or CLI a thread.
+
+    A run that is live becomes a turn, followed to its outcome; nothing is sent. Otherwise the thread is ready for the
+    next prompt. Adopting twice is adopting once.
+    """
+    claim = adopting.Claim(session, thread, endpoint, directory)
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(adopting.adopt(_connector(ctx), _state(state_dir), claim, as_json=as_json))
 
 
 @app.command(short_help="Check everything that a turn needs.")

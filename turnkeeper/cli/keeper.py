@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from turnkeeper.client import StartedTurn, ThreadSummary
-from turnkeeper.findings import ThreadFinding
+from turnkeeper.findings import AdoptResult, ThreadFinding
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import EndpointSnapshot, InterruptResult, ThreadSnapshot, TurnResult, TurnSnapshot
 from turnkeeper.vocabulary import OnLost
@@ -40,5 +40,9 @@ class Keeper(Protocol):
     async def interrupt(self, thread_id: str, turn_id: str | None = None, *, why: str = "") -> InterruptResult: ...
 
     async def reconcile(self, thread_id: str) -> ThreadFinding: ...
+
+    async def adopt(
+        self, session_id: str, *, endpoint: str, thread_id: str | None = None, directory: str | None = None
+    ) -> AdoptResult: ...
 
     def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]: ...

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from turnkeeper.errors import DeliveryUnknownError, ProviderError, ProviderNotFoundError
-from turnkeeper.findings import SessionReading, SessionReadRequest
+from turnkeeper.errors import DeliveryUnknownError, ProviderError, ProviderNotFoundError, ProviderRefusedError
+from turnkeeper.findings import AdoptRequest, LiveRun, SessionReading, SessionReadRequest, SessionTaken, TakeReport
 from turnkeeper.observations import (
     AbortReport,
     AbortRequest,
@@ -22,8 +22,10 @@ from turnkeeper.observations import (
     NotThere,
     Observation,
     PromptRequest,
+    Refused,
     ReplyReport,
     ReplyRequest,
+    SessionMissing,
     SessionReport,
     SessionRequest,
     SubmitReport,
@@ -33,7 +35,7 @@ from turnkeeper.opencode import existing, replies, sessions, submission
 from turnkeeper.opencode.assess import ChildSession, Snapshot, assess
 from turnkeeper.opencode.catalogue import Catalogue
 from turnkeeper.opencode.client import OpenCodeClient
-from turnkeeper.opencode.window import read_turn
+from turnkeeper.opencode.window import newest_prompt, read_turn
 from turnkeeper.opencode.wire import Message, PermissionRequest, QuestionRequest, Session, StatusEntry
 
 MAX_CHILDREN: Final = 20
@@ -90,6 +92,36 @@ class OpenCodeDriver:
                 return await existing.read_session(self._client, request)
         except TimeoutError:
             return Unreachable(failure=self._too_slow("reading the session", LOOK_SECONDS))
+
+    async def take_session(self, request: AdoptRequest, directory: str) -> TakeReport:
+        """Mark the session as the thread's, then say what runs in it. Safe to repeat."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await existing.mark_session(self._client, request)
+                return SessionTaken(live=await self._live_run(request, directory))
+        except ProviderNotFoundError:
+            return SessionMissing()
+        except ProviderRefusedError as error:
+            return Refused(failure=error.failure())
+        except ProviderError as error:
+            return Unreachable(failure=error.failure())
+        except TimeoutError:
+            return Unreachable(failure=self._too_slow("taking the session over", LOOK_SECONDS))
+
+    async def _live_run(self, request: AdoptRequest, directory: str) -> LiveRun | None:
+        prompt = await newest_prompt(self._client, request.session_id)
+        if prompt is None:
+            return None
+        look = LookRequest(
+            endpoint=request.endpoint,
+            directory=directory,
+            session_id=request.session_id,
+            message_id=prompt.info.id,
+            text_limit=0,
+        )
+        if not existing.is_live(await self._look(look)):
+            return None
+        return LiveRun(message_id=prompt.info.id, prompt=existing.words_of(prompt))
 
     async def submit(self, request: PromptRequest, seconds: float = submission.SUBMIT_SECONDS) -> SubmitReport:
         """Deliver the prompt unless it is there already. Safe to repeat, also after a lost answer.

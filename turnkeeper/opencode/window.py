@@ -13,6 +13,7 @@ from typing import Final
 
 from turnkeeper.errors import ProviderNotFoundError, ProviderRefusedError
 from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.opencode.family import is_client_message
 from turnkeeper.opencode.wire import Message, MessageInfo, MessageTime
 
 FIRST_PAGE: Final = 20
@@ -46,6 +47,25 @@ async def read_turn(client: OpenCodeClient, session_id: str, message_id: str) ->
     if not _holds(read, message_id) and cursor is not None:
         return await _read_back(client, session_id, message_id, read, cursor)
     return _from(read, message_id)
+
+
+async def newest_prompt(client: OpenCodeClient, session_id: str) -> Message | None:
+    """The newest message that somebody posted; None when there is none in the newest pages.
+
+    Raises:
+        ProviderNotFoundError: the *session* does not exist.
+        ProviderError: it could not be read.
+
+    """
+    page, cursor = await _newest(client, session_id)
+    for _ in range(MAX_PAGES):
+        users = [message for message in page if message.info.role == "user"]
+        if (found := next((user for user in reversed(users) if is_client_message(user)), None)) is not None:
+            return found
+        if cursor is None:
+            return None
+        page, cursor = await client.messages(session_id, NEXT_PAGE, before=cursor)
+    return None
 
 
 async def _newest(client: OpenCodeClient, session_id: str) -> tuple[tuple[Message, ...], str | None]:

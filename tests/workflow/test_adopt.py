@@ -1,0 +1,160 @@
+"""A thread that takes over a session: with a run that is live, without one, twice, refused."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+
+from tests.e2e.waiting import until
+from tests.workflow.scripted_provider import ABORTED, NO_PROMPT, RUNNING, Held, answered, stands
+from tests.workflow.stage import ENDPOINT, QUICK, Stage, new_thread, outcome_of
+from turnkeeper.errors import RefusedError, ServiceUnavailableError
+from turnkeeper.failures import to_application_error
+from turnkeeper.findings import Adoption, LiveRun
+from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import thread_workflow_id
+from turnkeeper.vocabulary import Reason, SessionStatus, Standing, TurnState
+
+LIVE = LiveRun(message_id="msg_theirs", prompt="typed by a person")
+NO_SESSION = to_application_error(RefusedError("There is no session.", code="no_session"))
+
+
+def live(stage: Stage, limits: TurnLimits = QUICK) -> Adoption:
+    return Adoption(
+        session_id="ses_theirs",
+        directory="/srv/shop",
+        task_queue=stage.queue,
+        local_calls=True,
+        limits=limits,
+        live=LIVE,
+    )
+
+
+async def test_a_live_run_is_followed_and_nothing_is_sent(stage: Stage) -> None:
+    look = Held(answered())
+    stage.provider.local_calls = False
+    stage.provider.says("adopt_session", live(stage)).says("look", look, answered())
+    thread = new_thread()
+    adopted = await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    assert (adopted.thread_id, adopted.turn_id, adopted.status) == (thread, "t1", SessionStatus.RUNNING)
+    look.released.set()
+    settled = await stage.settled_thread(thread)
+    (turn,) = settled.recent
+    assert (turn.reason, turn.adopted, turn.prompt_start) == (Reason.FINISHED, True, "typed by a person")
+    assert (settled.session_id, settled.directory) == ("ses_theirs", "/srv/shop")
+    assert [request.message_id for request in stage.provider.requests("look")] == ["msg_theirs"]
+    assert stage.provider.order()[:2] == ["adopt_session", "look"], "the first thing it does is to look"
+    assert stage.provider.count("submit") == stage.provider.count("open_session") == 0
+
+
+async def test_a_prompt_given_meanwhile_waits_for_the_run_that_was_taken_over(stage: Stage) -> None:
+    stage.provider.local_calls = False
+    look = Held(answered())
+    stage.provider.says("adopt_session", live(stage)).says("look", look, answered())
+    thread = new_thread()
+    await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    started = await stage.keeper.start_turn(thread, "and then?")
+    assert started.result is not None
+    assert started.result.position == 1
+    look.released.set()
+    await stage.settled_thread(thread, turns=2)
+    (resumed,) = stage.provider.requests("open_session")
+    assert resumed.session_id == "ses_theirs"
+
+
+async def test_a_run_that_was_taken_over_is_stopped_like_any_other(stage: Stage) -> None:
+    stage.provider.says("adopt_session", live(stage))
+    stage.provider.says("look", lambda _: ABORTED if stage.provider.count("abort") else RUNNING)
+    thread = new_thread()
+    await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    stopped = await stage.keeper.interrupt(thread)
+    assert stopped.confirmed
+    assert [request.session_id for request in stage.provider.requests("abort")] == ["ses_theirs"]
+
+
+@pytest.mark.parametrize(
+    ("reading", "reason"),
+    [
+        (stands(Standing.HALTED), Reason.PROVIDER_LOST_TURN),
+        (stands(Standing.UNSTARTED), Reason.PROMPT_DROPPED),
+        (NO_PROMPT, Reason.PROVIDER_LOST_TURN),
+    ],
+)
+async def test_what_becomes_of_a_run_that_was_taken_over_is_judged_as_ever(
+    skipping_stage: Stage, reading: object, reason: Reason
+) -> None:
+    skipping_stage.provider.says("adopt_session", live(skipping_stage, TurnLimits()))
+    skipping_stage.provider.says("look", reading)  # type: ignore[arg-type]  # the table holds answers only
+    thread = new_thread()
+    await skipping_stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    settled = await skipping_stage.settled_thread(thread)
+    assert settled.recent[0].reason is reason
+    assert skipping_stage.provider.count("submit") == 0
+
+
+async def test_an_idle_session_makes_a_thread_that_is_ready(stage: Stage) -> None:
+    adopted = await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT)
+    assert (adopted.thread_id, adopted.turn_id, adopted.status) == ("ses_theirs", None, SessionStatus.READY)
+    seen = await stage.keeper.thread("ses_theirs")
+    assert (seen.recent, seen.session_id) == ((), "ses_theirs")
+    with pytest.raises(RefusedError):
+        await stage.keeper.start_turn("ses_theirs", "go", endpoint=ENDPOINT, directory="/elsewhere")
+    assert (await stage.keeper.thread("ses_theirs")).session_id == "ses_theirs", "a refusal later ends nothing"
+    await stage.keeper.start_turn("ses_theirs", "go")
+    await stage.settled_thread("ses_theirs")
+    (resumed,) = stage.provider.requests("open_session")
+    assert resumed.session_id == "ses_theirs"
+    await stage.thread_of("ses_theirs").terminate("its name is used once")
+
+
+async def test_twice_is_once_also_when_the_run_is_over(stage: Stage) -> None:
+    stage.provider.says("adopt_session", live(stage))
+    thread = new_thread()
+    first = await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    await stage.settled_thread(thread)
+    again = await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    assert (again.turn_id, again.run_id, again.repeated) == (first.turn_id, first.run_id, True)
+    assert stage.provider.count("adopt_session") == 1
+    assert len((await stage.keeper.thread(thread)).recent) == 1
+
+
+async def test_a_refusal_leaves_no_thread_behind(stage: Stage) -> None:
+    stage.provider.says("adopt_session", NO_SESSION)
+    thread = new_thread()
+    with pytest.raises(RefusedError, match="no session"):
+        await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    over = await until(stage.thread_of(thread).describe, lambda now: now.close_time is not None)
+    assert over.status is WorkflowExecutionStatus.COMPLETED
+    stage.provider.forget("adopt_session")
+    assert (await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)).status is SessionStatus.READY
+
+
+async def test_a_thread_in_use_takes_no_other_session(stage: Stage) -> None:
+    thread = new_thread()
+    await stage.start(thread)
+    await stage.settled_thread(thread)
+    with pytest.raises(RefusedError) as refused:
+        await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    assert refused.value.detail_code == "thread_in_use"
+    assert stage.provider.count("adopt_session") == 0
+
+
+async def test_what_can_be_no_session_or_thread_is_refused_at_once(stage: Stage) -> None:
+    for session, thread in (("", None), ("ses 1", None), ("ses_1", "no/thread"), ("x" * 200, None)):
+        with pytest.raises(RefusedError):
+            await stage.keeper.adopt(session, endpoint=ENDPOINT, thread_id=thread)
+
+
+async def test_an_adoption_while_no_worker_is_up_is_kept_and_done(
+    empty_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnkeeper.recovery.ADOPT_TIMEOUT", 1.0)
+    thread = new_thread()
+    with pytest.raises(ServiceUnavailableError, match="kept"):
+        await empty_stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+    empty_stage.provider.says("adopt_session", live(empty_stage))
+    async with empty_stage.worker_up():
+        settled = await empty_stage.settled_thread(thread)
+        assert (settled.recent[0].state, settled.session_id) == (TurnState.COMPLETED, "ses_theirs")
+        assert (await outcome_of(empty_stage.turn_of(thread))).reason is Reason.FINISHED
+        assert empty_stage.client.get_workflow_handle(thread_workflow_id(thread)) is not None

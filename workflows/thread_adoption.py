@@ -1,0 +1,104 @@
+"""How a thread takes over a session that somebody else began. The rules are in `adoption`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from turnkeeper import adoption, threads
+    from turnkeeper.errors import RefusedError, ServiceUnavailableError
+    from turnkeeper.failures import to_application_error
+    from turnkeeper.findings import Adopt, Adoption, AdoptRequest, AdoptResult
+    from turnkeeper.messages import ThreadInput, ThreadState
+    from workflows import calls
+
+ADOPT_LIMIT: Final = timedelta(seconds=25)
+"""Longest try; each of its two readings of the provider is bounded to 10 s."""
+
+_NOT_READ: Final = ServiceUnavailableError(
+    "The session could not be read in time.",
+    code="not_adopted",
+    next_step="Try again: it cannot be adopted twice.",
+)
+
+
+class ThreadAdoption:
+    """A part of the `Thread` workflow."""
+
+    _input: ThreadInput
+    _state: ThreadState
+    _admitting: int
+    _refused: bool
+    _ending: bool
+
+    @workflow.update(description="Take over a session that somebody began in the provider's own UI or CLI.")
+    async def adopt(self, command: Adopt) -> AdoptResult:
+        """Answers once a run that is live is followed, or it is known that nothing runs."""
+        repeated = await self._adopt(command)
+        turn_id = adoption.following(self._state, command.session_id)
+        await workflow.wait_condition(lambda: turn_id is None or self._is_placed(turn_id))
+        return adoption.result(self._state, self._input.thread_id, command.session_id, repeated=repeated)
+
+    @adopt.validator
+    def _check_adopt(self, command: Adopt) -> None:
+        if (error := adoption.refusal(self._state, command.session_id)) is not None:
+            raise to_application_error(error)
+
+    @workflow.signal(description="The twin of `adopt` for when no worker is up.")
+    async def request_adopt(self, command: Adopt) -> None:
+        """Like `adopt`; why it was refused shows as the thread's last error, if it had been one before."""
+        try:
+            await self._adopt(command)
+        except ApplicationError as error:
+            self._state = self._state.model_copy(update={"last_error": error.message})
+
+    async def _adopt(self, command: Adopt) -> bool:
+        """Whether the thread had the session already."""
+        if self._state.session_id == command.session_id:
+            return True
+        found = await self._ask_for_session(command)
+        try:
+            repeated = self._state.session_id == command.session_id
+            self._state = adoption.adopted(self._state, found, workflow.now())
+        except RefusedError as error:
+            raise to_application_error(error) from error
+        self._show()
+        return repeated
+
+    async def _ask_for_session(self, command: Adopt) -> Adoption:
+        request = AdoptRequest(
+            endpoint=self._input.endpoint,
+            thread_id=self._input.thread_id,
+            namespace=workflow.info().namespace,
+            session_id=command.session_id,
+            directory=command.directory,
+            limits=command.limits,
+        )
+        self._admitting += 1
+        try:
+            found: Adoption = await workflow.execute_local_activity(
+                "adopt_session",
+                request,
+                result_type=Adoption,
+                start_to_close_timeout=ADOPT_LIMIT,
+                retry_policy=calls.ONCE,
+            )
+        except FailureError as error:
+            self._refused = True  # a thread that was made for this ends
+            cause = error.cause if isinstance(error, ActivityError) else error
+            raise (cause if isinstance(cause, ApplicationError) else to_application_error(_NOT_READ)) from None
+        finally:
+            self._admitting -= 1
+        return found
+
+    def _is_placed(self, turn_id: str) -> bool:
+        turn = threads.describe(self._state, turn_id)
+        return turn is None or turn.run_id is not None or turn.completed_at is not None or self._ending
+
+    def _show(self) -> None:
+        """The workflow's own."""
+        raise NotImplementedError
