@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnSnapshot
+    from turnkeeper.observations import OpenRequest
     from turnkeeper.threads import next_step, notes
+
+ANSWERS_SHOWN: Final = 5
+"""Latest answers in a turn's table: a person looks for the last one."""
 
 
 def describe_turn(turn: TurnSnapshot) -> str:
@@ -27,7 +33,11 @@ def describe_turn(turn: TurnSnapshot) -> str:
         rows.append(("next check", f"{turn.next_check_at:%H:%M:%S} UTC"))
     if turn.stop_requested_at is not None:
         rows.append(("stop asked", f"{turn.stop_requested_at:%H:%M:%S} UTC"))
-    rows += [(f"open {request.kind}", request.title) for request in turn.open_requests]
+    rows += [(f"open {request.kind}", _asked(request, turn.session_id)) for request in turn.open_requests]
+    rows += [
+        (f"answer to {answer.request_id}", f"{answer.state}, by {answer.by or 'nobody here'}")
+        for answer in turn.answers[-ANSWERS_SHOWN:]
+    ]
     if (outcome := turn.outcome) is not None:
         rows += [
             ("reason", f"**{outcome.reason}**"),
@@ -36,6 +46,14 @@ def describe_turn(turn: TurnSnapshot) -> str:
         if outcome.failure is not None:
             rows.append(("what to do", f"{outcome.failure.message} {outcome.failure.next_step}"))
     return _table(rows)
+
+
+def _asked(request: OpenRequest, session_id: str | None) -> str:
+    """Who asks what, and what can be chosen; the id is what an answer names."""
+    child = "" if request.session_id == session_id else f", a sub-agent in {request.session_id}"
+    options = [option.label for question in request.questions for option in question.options]
+    choice = f" ({', '.join(options)})" if options else ""
+    return f"{request.title}{choice}: `{request.request_id}`{child}"
 
 
 def describe_thread(thread: ThreadSnapshot) -> str:

@@ -216,6 +216,44 @@ def test_interrupt_from_another_terminal_ends_the_run_here(machine: Machine) -> 
     assert terminal.ends() == 1
 
 
+def test_a_question_is_answered_from_another_terminal(machine: Machine) -> None:
+    terminal = machine.open("run", "--thread", "asking", "ask Which colour? red, green")
+    terminal.until_said("or in words of your own, or --reject")
+    (typed,) = re.findall(r"turnkeeper (answer asking que_\S+ --answer red)", terminal.said())
+    assert machine.call("show", "asking")[1].count(f"turnkeeper {typed}") == 1
+    code, said = machine.call(*typed.split())
+    assert (code, said) == (0, "answered: question Which colour?: red\n")
+    assert terminal.ends() == 0
+    assert '"Which colour?"="red"' in terminal.said()
+    code, said = machine.call(*typed.split(), "--json")
+    assert (code, last_entry(said)["state"]) == (1, "stale")
+
+
+READ_OUTSIDE = {"kind": "tool", "name": "read", "arguments": {"filePath": "/etc/hostname"}}
+OUTSIDE = f"go <<<{json.dumps([READ_OUTSIDE, {'kind': 'text'}])}>>>"
+
+
+def test_a_permission_is_rejected_from_another_terminal(machine: Machine) -> None:
+    terminal = machine.open("run", "--json", "--thread", "outside", OUTSIDE)
+    terminal.until_said('"kind": "permission"')
+    code, said = machine.call("answer", "outside", "--reject", "--message", "stay here")
+    assert code == 0, said
+    assert "answered: permission external_directory: " in said
+    assert terminal.ends() == 0
+    events = [json.loads(line) for line in terminal.said().splitlines()]
+    asked, closed = (event for event in events if event["event"] == "request")
+    assert (asked["permission"], asked["open"], closed["open"]) == ("external_directory", True, False)
+
+
+def test_rules_and_the_clock_answer_an_unattended_run(machine: Machine) -> None:
+    code, said = machine.call("run", "--thread", "alone", "--allow", "external_directory:/etc*", OUTSIDE)
+    assert code == 0, said
+    assert "waiting for you" not in said
+    code, said = machine.call("run", "--request-timeout", "1s", "ask Which colour? red, green")
+    assert code == 1, said
+    assert "Nobody answered in time, so it was rejected: Which colour?" in said
+
+
 def test_a_terminal_gets_the_live_view(machine: Machine) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(  # noqa: S603 - our own program

@@ -19,18 +19,30 @@ from turnkeeper.errors import RefusedError, TurnkeeperError
 from turnkeeper.findings import AdoptResult, ThreadFinding
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
+    AnswerResult,
     EndpointSnapshot,
     Evidence,
     InterruptResult,
     Outcome,
+    PermissionRule,
     StartTurnResult,
     ThreadSnapshot,
     TurnRecord,
     TurnResult,
     TurnSnapshot,
 )
-from turnkeeper.observations import RelayStatus, Usage
-from turnkeeper.vocabulary import EvidenceKind, OnLost, Reason, SessionStatus, TurnState, Wake
+from turnkeeper.observations import RelayStatus, Reply, Usage
+from turnkeeper.vocabulary import (
+    AnsweredBy,
+    AnswerState,
+    EvidenceKind,
+    OnLost,
+    PermissionReply,
+    Reason,
+    SessionStatus,
+    TurnState,
+    Wake,
+)
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN = "0190-run"
@@ -107,6 +119,15 @@ def thread(**changed: object) -> ThreadSnapshot:
     return ThreadSnapshot.model_validate(facts | changed)
 
 
+DELIVERED = AnswerResult(
+    turn_id="t1",
+    request_id="per_1",
+    state=AnswerState.DELIVERED,
+    answer=Reply(permission=PermissionReply.ONCE),
+    by=AnsweredBy.PERSON,
+)
+
+
 @dataclass
 class ScriptedKeeper:
     """Plays its lists one answer a call and repeats the last; an error in a list is raised."""
@@ -116,6 +137,8 @@ class ScriptedKeeper:
     start: StartTurnResult | TurnkeeperError | None = None
     ends_with: TurnResult | TurnkeeperError = field(default_factory=result)
     interrupts_with: InterruptResult | TurnkeeperError | None = None
+    answers_with: AnswerResult | TurnkeeperError = DELIVERED
+    rules: list[Sequence[PermissionRule] | None] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     known: bool = True  # the thread exists
     finds: Mapping[str, ThreadFinding | TurnkeeperError] = field(default_factory=dict)
@@ -136,14 +159,31 @@ class ScriptedKeeper:
         idempotency_key: str | None = None,
         on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
+        permissions: Sequence[PermissionRule] | None = None,
     ) -> StartedTurn:
         self.asked.append(("start", (thread_id, prompt, endpoint, directory, model, agent, idempotency_key, limits)))
         self.starts_with.append(on_lost)
+        self.rules.append(permissions)
         if endpoint is None and not self.known:
             raise RefusedError("There is no thread.", code="not_found")
         if isinstance(self.start, TurnkeeperError):
             raise self.start
         return StartedTurn(thread_id, idempotency_key or "k1", self.start)
+
+    async def answer(
+        self,
+        thread_id: str,
+        request_id: str,
+        *,
+        permission: PermissionReply | None = None,
+        answers: Sequence[Sequence[str]] | None = None,
+        reject: bool = False,
+        message: str = "",
+    ) -> AnswerResult:
+        self.asked.append(("answer", (thread_id, request_id, permission, answers, reject, message)))
+        if isinstance(self.answers_with, TurnkeeperError):
+            raise self.answers_with
+        return self.answers_with
 
     async def result(self, thread_id: str, run_id: str | None = None) -> TurnResult:
         self.asked.append(("result", (thread_id, run_id)))

@@ -16,6 +16,7 @@ import typer
 from temporalio.runtime import Runtime, TelemetryConfig
 
 from turnkeeper.cli import adopt as adopting
+from turnkeeper.cli import answer as answers
 from turnkeeper.cli import demo as demos
 from turnkeeper.cli import dev as stacks
 from turnkeeper.cli import doctor as doctors
@@ -25,7 +26,7 @@ from turnkeeper.cli import threads as listings
 from turnkeeper.cli import usage
 from turnkeeper.cli.endings import DEBUG_VARIABLE, Exit, complain, leave
 from turnkeeper.cli.json_lines import usage_entry, write_entry
-from turnkeeper.cli.options import AsJson, Deadline, Scripted, StateDir, Thread
+from turnkeeper.cli.options import Allow, AsJson, Deadline, Deny, RequestTimeout, Scripted, StateDir, Thread
 from turnkeeper.cli.reporting import errors_as_json
 from turnkeeper.cli.service import Connector, default_state_dir, find_service
 from turnkeeper.dev.errors import EmbeddedStackError
@@ -163,6 +164,9 @@ def run(  # noqa: PLR0913 - each is an option of the command
         OnLost,
         typer.Option(help="When OpenCode loses the run: settle, or continue with a follow-up prompt that says so."),
     ] = OnLost.SETTLE,
+    allow: Allow = None,
+    deny: Deny = None,
+    request_timeout: RequestTimeout = None,
     state_dir: StateDir = None,
     as_json: AsJson = False,
 ) -> int:
@@ -172,7 +176,8 @@ def run(  # noqa: PLR0913 - each is an option of the command
     twice at once leaves, and the turn goes on (`turnkeeper follow THREAD` comes back to it).
     """
     text = sys.stdin.read() if prompt == "-" else prompt
-    order = runs.Order(text, thread, directory, endpoint, model, agent, deadline, key, on_lost)
+    rules = (*(deny or ()), *(allow or ())) or None  # the first match wins
+    order = runs.Order(text, thread, directory, endpoint, model, agent, deadline, key, on_lost, rules, request_timeout)
     with errors_as_json(as_json=as_json):
         return asyncio.run(runs.run(_connector(ctx), _state(state_dir), order, as_json=as_json))
 
@@ -205,6 +210,9 @@ def show(ctx: typer.Context, thread: Thread, *, state_dir: StateDir = None, as_j
     """Show one thread: where it works, what runs, what waits, its latest turns."""
     with errors_as_json(as_json=as_json):
         return asyncio.run(listings.show(_connector(ctx), _state(state_dir), thread, as_json=as_json))
+
+
+app.command("answer", short_help="Answer what a turn asks.")(answers.command)
 
 
 @app.command(short_help="Stop a running turn and wait until it stands.")

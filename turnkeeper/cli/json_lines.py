@@ -5,7 +5,8 @@
 * `queued`: at, ahead
 * `state`: at, state, doing
 * `tool`: at, number, name, status, title
-* `request`: at, id, kind, title, open
+* `request`: at, id, kind, title, session, open, permission, patterns, questions
+* `answered` (of `turnkeeper answer`): thread, turn_id, request_id, state, answer, by, failure
 * `usage`: at, usage, tool_calls
 * `stop_requested`: at
 * `notice`: at, text
@@ -151,7 +152,15 @@ def _facts(change: Change) -> Entry:
             return {"number": number, "name": tool.name, "status": tool.status, "title": tool.title}
         case RequestOpened(request=request) | RequestClosed(request=request):
             is_open = isinstance(change, RequestOpened)
-            return {"id": request.request_id, "kind": request.kind, "title": request.title, "open": is_open}
+            facts = request.model_dump(mode="json", include={"permission", "patterns", "questions"})
+            return {
+                "id": request.request_id,
+                "kind": request.kind,
+                "title": request.title,
+                "session": request.session_id,
+                "open": is_open,
+                **facts,
+            }
         case UsageChanged(usage=usage, tool_calls=tool_calls):
             return {"usage": usage.model_dump(mode="json"), "tool_calls": tool_calls}
         case StopNoticed():

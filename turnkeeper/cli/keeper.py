@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from turnkeeper.client import StartedTurn, ThreadSummary
 from turnkeeper.findings import AdoptResult, ThreadFinding
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import EndpointSnapshot, InterruptResult, ThreadSnapshot, TurnResult, TurnSnapshot
-from turnkeeper.vocabulary import OnLost
+from turnkeeper.messages import (
+    AnswerResult,
+    EndpointSnapshot,
+    InterruptResult,
+    PermissionRule,
+    ThreadSnapshot,
+    TurnResult,
+    TurnSnapshot,
+)
+from turnkeeper.vocabulary import OnLost, PermissionReply
 
 
 class Keeper(Protocol):
@@ -27,7 +35,19 @@ class Keeper(Protocol):
         idempotency_key: str | None = None,
         on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
+        permissions: Sequence[PermissionRule] | None = None,
     ) -> StartedTurn: ...
+
+    async def answer(
+        self,
+        thread_id: str,
+        request_id: str,
+        *,
+        permission: PermissionReply | None = None,
+        answers: Sequence[Sequence[str]] | None = None,
+        reject: bool = False,
+        message: str = "",
+    ) -> AnswerResult: ...
 
     async def result(self, thread_id: str, run_id: str | None = None) -> TurnResult: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from typing import Final, assert_never
 
@@ -17,9 +18,13 @@ from turnkeeper.cli.changes import (
 from turnkeeper.cli.figures import clock, dollars, one_line, printable, span, tokens
 from turnkeeper.cli.views import Subject
 from turnkeeper.messages import Outcome, TurnResult
+from turnkeeper.observations import OpenRequest, Question
 
 LINE_CHARACTERS: Final = 160
 """Characters of one progress line: wide terminals and logs, without wrapping on most."""
+
+QUESTION_CHARACTERS: Final = 1000
+"""Characters of a question: all that a turn keeps of it."""
 
 EVIDENCE_CHARACTERS: Final = 600
 """Characters of the evidence: its conclusion stands at its end."""
@@ -65,6 +70,26 @@ def change_line(change: Change) -> str:
             return "a stop was asked for"
         case _:
             assert_never(change)
+
+
+def answering(thread_id: str, request: OpenRequest) -> tuple[str, ...]:
+    """What is asked in full, and the command that answers it. Never cut: somebody types it."""
+    command = f"turnkeeper answer {shlex.quote(thread_id)} {shlex.quote(request.request_id)}"
+    if request.kind == "permission":
+        return (f"{command} --once", "or instead of --once: --always, --reject, --reject --message TEXT")
+    found: list[str] = []
+    for question in request.questions:
+        found.append(one_line(question.text or question.header, QUESTION_CHARACTERS))
+        found += [
+            one_line(f"- {option.label}{f': {option.description}' if option.description else ''}", LINE_CHARACTERS)
+            for option in question.options
+        ]
+    answers = " ".join(f"--answer {_example(question)}" for question in request.questions)
+    return (*found, f"{command} {answers}".rstrip(), "or in words of your own, or --reject")
+
+
+def _example(question: Question) -> str:
+    return shlex.quote(printable(question.options[0].label)) if question.options else "TEXT"
 
 
 def ending(result: TurnResult, link: str | None) -> tuple[str, ...]:

@@ -63,6 +63,9 @@ class LiveView:
         for change in changes(before, after):
             if _is_history(change):
                 self._say(lines.timed(at, lines.change_line(change)), _style(change))
+            if isinstance(change, RequestOpened):
+                for line in lines.answering(after.thread_id, change.request):
+                    self._say(f"    {line}", "yellow")
 
     def notice(self, at: float, text: str) -> None:
         self._set_clock(at)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from turnkeeper.cli.figures import parse_span
 from turnkeeper.cli.service import STATE_VARIABLE
+from turnkeeper.messages import PermissionRule
+from turnkeeper.vocabulary import PolicyAction
 
 
 def _span(text: str) -> timedelta:
@@ -46,5 +50,45 @@ Scripted = Annotated[
         "--scripted/--own-opencode",
         help="Which model: the scripted one, or your own OpenCode setup. Default: your own if there is one.",
         show_default=False,
+    ),
+]
+
+
+def _rule(action: PolicyAction) -> Callable[[str], PermissionRule]:
+    def parse(text: str) -> PermissionRule:
+        permission, _, target = text.partition(":")
+        try:
+            return PermissionRule(permission=permission, target=target or "*", action=action)
+        except ValidationError as error:
+            raise typer.BadParameter(f"{text!r}: write PERMISSION or PERMISSION:TARGET, such as bash:git *.") from error
+
+    return parse
+
+
+Allow = Annotated[
+    list[PermissionRule] | None,
+    typer.Option(
+        "--allow",
+        parser=_rule(PolicyAction.ALLOW),
+        metavar="PATTERN",
+        help='Allow it without asking, as "bash" or "bash:git *". Repeat for more. Stays with the thread.',
+    ),
+]
+Deny = Annotated[
+    list[PermissionRule] | None,
+    typer.Option(
+        "--deny",
+        parser=_rule(PolicyAction.DENY),
+        metavar="PATTERN",
+        help="Deny it without asking, before every --allow; the agent goes on without it.",
+    ),
+]
+RequestTimeout = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--request-timeout",
+        parser=_span,
+        metavar="TIME",
+        help="Reject what nobody answers for so long. Default: wait for a person until the deadline.",
     ),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from turnkeeper.cli import lines
-from turnkeeper.cli.changes import StateChanged, UsageChanged, changes
+from turnkeeper.cli.changes import RequestOpened, StateChanged, UsageChanged, changes
 from turnkeeper.cli.figures import printable
 from turnkeeper.cli.views import Subject
 from turnkeeper.messages import TurnResult, TurnSnapshot
@@ -30,6 +30,9 @@ class PlainView:
             if after.outcome is not None and isinstance(change, StateChanged | UsageChanged):
                 continue  # the outcome says it next
             self._say(lines.timed(at, lines.change_line(change)))
+            if isinstance(change, RequestOpened):
+                for line in lines.answering(after.thread_id, change.request):
+                    self._say(f"    {line}")
 
     def notice(self, at: float, text: str) -> None:
         self._say(lines.timed(at, text))

@@ -22,6 +22,7 @@ from turnkeeper.cli.views import Subject
 from turnkeeper.client import StartedTurn
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.limits import MAX_PROMPT_CHARACTERS, TurnLimits
+from turnkeeper.messages import PermissionRule
 from turnkeeper.vocabulary import ModelName, OnLost, ThreadId
 
 LIST_HINT: Final = "See `turnkeeper threads`."
@@ -42,6 +43,8 @@ class Order:
     deadline: timedelta | None = None
     key: str | None = None
     on_lost: OnLost = OnLost.SETTLE
+    permissions: tuple[PermissionRule, ...] | None = None
+    request_timeout: timedelta | None = None
 
 
 async def run(connector: Connector, state_dir: Path, order: Order, *, as_json: bool) -> Exit:
@@ -94,14 +97,16 @@ def _check_form(option: str, value: str | None, form: TypeAdapter[str], allowed:
         raise RefusedError(f"{option} {value!r}: write {allowed}.", code="invalid_input") from None
 
 
-def _limits(deadline: timedelta | None) -> TurnLimits | None:
+def _limits(order: Order) -> TurnLimits | None:
     """None keeps the endpoint's own."""
-    if deadline is None:
-        return None
+    given = {"deadline": order.deadline, "request_timeout": order.request_timeout}
+    set_here = {name: value for name, value in given.items() if value is not None}
     try:
-        return TurnLimits(deadline=deadline)
+        return TurnLimits.model_validate(set_here) if set_here else None
     except ValidationError as error:
-        raise RefusedError(f"--deadline: {error.errors()[0]['msg']}.", code="invalid_input") from None
+        problem = error.errors()[0]
+        option = str(problem["loc"][0]).replace("_", "-") if problem["loc"] else "deadline"
+        raise RefusedError(f"--{option}: {problem['msg']}.", code="invalid_input") from None
 
 
 async def _start(service: Service, order: Order) -> StartedTurn:
@@ -137,7 +142,8 @@ async def _give(
         agent=order.agent,
         idempotency_key=order.key,
         on_lost=order.on_lost,
-        limits=_limits(order.deadline),
+        limits=_limits(order),
+        permissions=order.permissions,
     )
 
 

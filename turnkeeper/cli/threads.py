@@ -146,7 +146,9 @@ def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot |
         found.append(f"what to do: {one_line(what_to_do, lines.LINE_CHARACTERS)}")
     if turn is not None:
         found.append(f"running: {turn.turn_id} {turn.state}, {turn.doing}")
-        found += [f"waiting for you: {request.kind} {request.title}" for request in turn.open_requests]
+        for request in turn.open_requests:
+            found.append(f"waiting for you: {one_line(f'{request.kind} {request.title}', lines.LINE_CHARACTERS)}")
+            found += [f"    {line}" for line in lines.answering(thread.thread_id, request)]
     turns = [*thread.recent, *([thread.active] if thread.active else []), *thread.queued]
     if turns:
         rows = [(_turn_words(item), one_line(item.prompt_start, PROMPT_SHOWN), item.error or "") for item in turns]

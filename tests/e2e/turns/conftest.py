@@ -61,10 +61,14 @@ def measured(request: pytest.FixtureRequest) -> Measured:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """From the reports: with several test processes they are all that comes back."""
     reports = [
-        report for kind in terminalreporter.stats.values() for report in kind if hasattr(report, "user_properties")
+        report for kind in terminalreporter.stats.values() for report in kind if isinstance(report, pytest.TestReport)
     ]
     lines = [
-        text for report in reports if report.when == "call" for name, text in report.user_properties if name == MEASURED
+        str(text)
+        for report in reports
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == MEASURED
     ]
     if lines:
         terminalreporter.section(MEASURED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.e2e.waiting import until
 from turnkeeper.client import StartedTurn, Turnkeeper
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import Outcome, TurnResult, TurnSnapshot
+from turnkeeper.messages import Outcome, PermissionRule, TurnResult, TurnSnapshot
 from turnkeeper.settings import EndpointSettings, Settings, WorkerSettings
 from turnkeeper.vocabulary import EvidenceKind, Reason, TurnState, Wake
 from worker import running_worker
@@ -47,6 +47,7 @@ class Deployment:
         limits: TurnLimits = SHORT,
         key: str | None = None,
         model: str | None = None,
+        permissions: Sequence[PermissionRule] | None = None,
     ) -> StartedTurn:
         """On a thread of its own unless one is named."""
         return await self.keeper.start_turn(
@@ -57,6 +58,7 @@ class Deployment:
             limits=limits,
             idempotency_key=key,
             model=model,
+            permissions=permissions,
         )
 
     async def settled(self, started: StartedTurn, *, within: float = SETTLED_WITHIN, prompts: int = 1) -> TurnResult:

@@ -19,7 +19,7 @@ from turnkeeper.client import StartedTurn
 from turnkeeper.continuation import CONTINUE_PROMPT
 from turnkeeper.dev.model import ScriptedModel
 from turnkeeper.dev.opencode_server import OpenCodeServer
-from turnkeeper.vocabulary import EvidenceKind, OnLost, Reason, SessionStatus, TurnState, Wake
+from turnkeeper.vocabulary import AnswerState, EvidenceKind, OnLost, Reason, SessionStatus, TurnState, Wake
 
 AFTER_RETURN = (Wake.ATTACH, Wake.TIMER, Wake.EVENT)
 """The relay attaches again and makes the turn look, or the turn's own clock was faster; the second reading that a loss
@@ -58,7 +58,7 @@ async def test_killed_in_the_middle_and_restarted(
     asking = await doomed.start(plan(bash("echo ask me"), DONE))
     for started in (in_text, in_tool, asking):
         await doomed.until_running(started)
-    await doomed.until_turn(asking, lambda turn: turn.state is TurnState.WAITING)
+    asked = await doomed.until_turn(asking, lambda turn: turn.state is TurnState.WAITING)
     await mortal_opencode.kill()
     await mortal_opencode.start()
     back = asyncio.get_running_loop().time()
@@ -69,6 +69,10 @@ async def test_killed_in_the_middle_and_restarted(
         assert result.outcome.failure.code == "provider_lost_turn"
         thread = await doomed.keeper.thread(started.thread_id)
         assert (thread.status, thread.active) == (SessionStatus.STOPPED, None)
+    turn = await doomed.keeper.turn(asking.thread_id)
+    assert turn.open_requests == ()
+    late = await doomed.keeper.answer(asking.thread_id, asked.open_requests[0].request_id, reject=True)
+    assert late.state is AnswerState.STALE
     measured("three lost turns settled after OpenCode was back", asyncio.get_running_loop().time() - back)
     again = await doomed.settled(await doomed.start("go on", thread=in_text.thread_id))
     assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
