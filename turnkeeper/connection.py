@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -31,21 +32,53 @@ async def connect(environ: Mapping[str, str] | None = None, *, within: float = C
         config = ClientConfig.load_client_connect_config(override_env_vars=environ)
     except (RuntimeError, ValueError) as error:
         raise ServiceUnavailableError(
-            f"The Temporal client configuration cannot be read: {bounded(str(error))}",
+            f"The Temporal client configuration cannot be read: {bounded(str(error)).rstrip('.')}.",
             next_step="Check the TEMPORAL_* variables and the profile file.",
         ) from error
+    if not config.get("target_host"):
+        raise ServiceUnavailableError(
+            "No Temporal server is named.",
+            code="no_address",
+            next_step="Set TEMPORAL_ADDRESS (host:port) or a profile; `turnkeeper dev` prints the address of its own.",
+        )
     try:
         async with asyncio.timeout(within):
             client = await Client.connect(**config, data_converter=pydantic_data_converter)
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as error:
         raise _explain(error, config.get("namespace", "default")) from error
-    except (RuntimeError, TimeoutError, OSError) as error:
+    except (RuntimeError, ValueError, TimeoutError, OSError) as error:
         raise ServiceUnavailableError(
-            "The Temporal server does not answer.",
-            next_step="Check TEMPORAL_ADDRESS and TEMPORAL_TLS, or start one machine's stack with `turnkeeper dev`.",
+            f"The Temporal server does not answer: {_trouble(error, within)}.", next_step=_check(environ)
         ) from error
     return client
+
+
+_TROUBLES: Final = (
+    ("dns error", "nobody knows the name of its host"),
+    ("Connection refused", "nothing listens at its address"),
+    ("error after connection", "what listens at its address is no Temporal server, or wants TLS"),
+    ("tls", "the TLS handshake failed"),
+    ("certificate", "the TLS handshake failed"),
+)
+"""Words of the SDK's core, and what they mean. The core's own text holds the address."""
+
+
+def _trouble(error: Exception, within: float) -> str:
+    if isinstance(error, ValueError):
+        return "its address is not of the form host:port"
+    if isinstance(error, TimeoutError):
+        return f"there was no answer within {within:g} s"
+    return next((meaning for words, meaning in _TROUBLES if words in str(error)), "the connection failed")
+
+
+def _check(given: Mapping[str, str] | None) -> str:
+    """Where the address came from."""
+    if given:
+        return "Its address is the one that the stack wrote down; see the stack's terminal and its logs."
+    if os.environ.get("TEMPORAL_ADDRESS"):
+        return "Check TEMPORAL_ADDRESS and TEMPORAL_TLS, or unset them to use the stack of `turnkeeper dev`."
+    return "Check the address in the Temporal profile file, and TEMPORAL_PROFILE."
 
 
 def _explain(error: RPCError, namespace: str) -> ServiceUnavailableError:

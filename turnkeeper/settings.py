@@ -218,10 +218,34 @@ def _explain(error: ValidationError) -> ConfigurationError:
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"]) or "configuration"
     field, value = (problem["loc"] or ("",))[-1], problem["input"]
+    allowed = problem["msg"]
     if problem["type"] == "missing":
-        found = "nothing"
+        found, allowed = "nothing", _meaning(problem["loc"])
+    elif problem["type"] == "extra_forbidden":
+        found, allowed = "an unknown setting", ", ".join(sorted(_table_of(problem["loc"]).model_fields))
     elif field in _SHOWN and not isinstance(value, dict):
         found = repr(value)[:200]
     else:
         found = "a wrong value"
-    return ConfigurationError(where, found, problem["msg"])
+    return ConfigurationError(where, found, allowed)
+
+
+def _meaning(place: tuple[int | str, ...]) -> str:
+    """What a required setting is."""
+    if place == ("endpoints",):
+        return f"[endpoints.NAME] in the file that {CONFIG_VARIABLE} names, or {ENDPOINT_PREFIX}NAME_URL and …_ROOTS"
+    field = _table_of(place).model_fields.get(str(place[-1]))
+    return (field.description if field is not None else None) or "a value"
+
+
+def _table_of(place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model of the table that a setting stands in."""
+    match place:
+        case ("endpoints", _, "limits", *_):
+            return TurnLimits
+        case ("endpoints", _, _, *_):
+            return EndpointSettings
+        case ("worker", _, *_):
+            return WorkerSettings
+        case _:
+            return Settings

@@ -252,10 +252,11 @@ def test_follow_of_a_settled_thread_says_how_the_latest_turn_ended(capsys: Said)
     assert "completed: finished" in capsys.readouterr().out
 
 
-def test_follow_of_a_thread_without_turns_is_refused(capsys: Said) -> None:
-    keeper = ScriptedKeeper(threads_seen=[thread(recent=())])
-    assert app.execute(["follow", "shop"], connector_of(keeper)) == Exit.NOT_FOLLOWED
-    assert "has no turn yet" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["follow", "show"])
+def test_a_thread_whose_first_prompt_was_refused_is_said_to_have_no_turn(command: str, capsys: Said) -> None:
+    keeper = ScriptedKeeper(threads_seen=[thread(recent=(), status="idle", last_error="No such model.")])
+    assert app.execute([command, "shop"], connector_of(keeper)) == Exit.NOT_FOLLOWED
+    assert "Thread 'shop' has no turn: no prompt was accepted. No such model." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,8 @@ async def show(connector: Connector, state_dir: Path, thread_id: str, *, as_json
     """One thread: where it works, what runs, what waits, how the latest turns ended."""
     service = await connector(state_dir)
     thread = await service.keeper.thread(thread_id)
+    if thread.active is None and not thread.queued and not thread.recent:
+        raise _without_turn(thread)
     turn = await _running_turn(service.keeper, thread)
     if as_json:
         entry = {
@@ -118,6 +120,12 @@ async def show(connector: Connector, state_dir: Path, thread_id: str, *, as_json
         return Exit.OK
     sys.stdout.writelines(f"{line}\n" for line in _thread_lines(service, thread, turn))
     return Exit.OK
+
+
+def _without_turn(thread: ThreadSnapshot) -> RefusedError:
+    """A thread that ended with the refusal of its first prompt, or is about to check it: nothing to show or stop."""
+    why = f" {thread.last_error}" if thread.last_error else ""
+    return RefusedError(f"Thread {thread.thread_id!r} has no turn: no prompt was accepted.{why}", code="no_turn")
 
 
 async def _running_turn(keeper: Keeper, thread: ThreadSnapshot) -> TurnSnapshot | None:
@@ -165,7 +173,7 @@ async def follow(connector: Connector, state_dir: Path, thread_id: str, *, as_js
         thread = await service.keeper.thread(thread_id)
         turn = thread.active or next(iter(thread.queued), None) or _latest(thread)
         if turn is None:
-            raise RefusedError(f"Thread {thread_id!r} has no turn yet.", code="no_turn")
+            raise _without_turn(thread)
         link = service.link(thread_id, turn.run_id) if turn.run_id else None
         subject = Subject(thread_id, turn.turn_id, turn.run_id, turn.idempotency_key, link=link)
         view = choose_view(as_json=as_json, stops=False)
