@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test check lint types format
+.PHONY: help env run test check lint types format conformance
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 env: $(VENV)/.ready node_modules/.ready  ## the pinned Python and OpenCode, in .venv and node_modules
 
@@ -40,5 +40,8 @@ format: env  ## lint fixes and formatting
 
 test: env  ## every level but the long chaos runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+conformance: env  ## every row of the lifecycle scenarios; FILE=other.yaml for another file of that shape
+	CONFORMANCE_FILE="$(FILE)" $(BIN)/python -m pytest -q tests/conformance
 
 check: lint types test  ## what CI holds a change to

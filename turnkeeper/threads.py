@@ -120,6 +120,7 @@ def begin_next(state: ThreadState, now: datetime) -> tuple[ThreadState, QueuedTu
         "active": active,
         "queue": tuple(rest),
         "permissions": state.permissions if given is None else given,
+        "last_error": None,
     }
     begun = state.model_copy(update=changes)
     return check(begun), queued

@@ -74,6 +74,12 @@ def test_one_turn_runs_and_the_others_wait_in_order() -> None:
     assert (state.active.turn_id, [queued.turn_id for queued in state.queue]) == ("t2", ["t3"])
 
 
+def test_a_turn_that_begins_clears_the_error_of_the_one_before() -> None:
+    failed = RUNNING.model_copy(update={"last_error": "what went wrong before"})
+    state = threads.settled(failed, outcome(), "ses_1").model_copy(update={"last_error": "what went wrong"})
+    assert begin(accept(state, "two")).last_error is None
+
+
 def test_the_same_key_gives_the_same_turn_and_nothing_more() -> None:
     again = threads.accept(RUNNING, start("one", on_busy=OnBusy.REJECT), None, T0)
     assert (again.turn_id, again.repeated, again.state) == ("t1", True, RUNNING)

@@ -6,29 +6,17 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
+from temporalio.testing import WorkflowEnvironment
 
+from tests.workflow.server import skipping
 from tests.workflow.stage import Stage
-from turnkeeper.dev.temporal_server import COMMANDS, SPEED, TIME_SKIPPING, find_temporal
-from turnkeeper.search_attributes import ALL
 from workflows import calls
-
-MAX_SKIPS = 10_000
-"""A turn of eight hours looks 480 times; a session that used up its skips would go on in real time, silently."""
 
 
 @pytest.fixture(scope="session")
 async def skipping_server() -> AsyncIterator[WorkflowEnvironment]:
-    """The experimental API, wrapped once: workflows wait for timers in no time, but never while a call is under way."""
-    flags = (*SPEED, *COMMANDS, TIME_SKIPPING, f"frontend.WorkflowTimeSkippingMaxSkipPerSession={MAX_SKIPS}")
-    async with await WorkflowEnvironment.start_time_skipping_v2(
-        ts_config=TimeSkippingConfig(max_session_skip_count=MAX_SKIPS),
-        dev_server_existing_path=str(find_temporal()),
-        dev_server_extra_args=[part for flag in flags for part in ("--dynamic-config-value", flag)],
-        data_converter=pydantic_data_converter,
-        search_attributes=ALL,
-    ) as environment:
+    """One for all tests."""
+    async with skipping() as environment:
         yield environment
 
 

@@ -1,0 +1,137 @@
+"""The suite finds what it is there for: each rule broken on purpose is seen by the rows that are about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from tests.conformance import suite
+from tests.conformance.rows import UnknownWordError, load_rows
+from tests.conformance.suite import Result, run_rows
+from turnkeeper import lifecycle, readings, stopping, threads
+from turnkeeper.observations import NotThere, SessionMissing
+from turnkeeper.opencode import sessions
+from turnkeeper.turn import Delivery
+from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, SessionStatus, TurnState
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def an_idle_event_ends_the_turn(patch: pytest.MonkeyPatch) -> None:
+    heard = lifecycle._event  # noqa: SLF001 - a rule that is to be broken
+
+    def event(turn: Any, said: Any, now: Any) -> Any:  # noqa: ANN401 - as the rule has them
+        if said.kind is EventKind.IDLE:
+            return readings.with_verdict(turn, Reason.FINISHED, EvidenceKind.SNAPSHOT, "idle", now)
+        return heard(turn, said, now)
+
+    patch.setattr(lifecycle, "_event", event)
+
+
+def unknown_is_empty(patch: pytest.MonkeyPatch) -> None:
+    gone = lambda turn, _, now: readings.observed(turn, NotThere(what="session"), now)  # noqa: E731 - one line of evil
+    patch.setattr(readings, "unreachable", gone)
+
+
+def a_lost_run_leaves_the_session_ready(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(readings.SETTLEMENTS, Reason.PROVIDER_LOST_TURN, (TurnState.INTERRUPTED, SessionStatus.READY))
+
+
+def an_abort_is_an_error(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(readings.SETTLEMENTS, Reason.ABORTED_ELSEWHERE, (TurnState.ERROR, SessionStatus.ERROR))
+
+
+def a_stop_does_not_keep_the_prompt_back(patch: pytest.MonkeyPatch) -> None:
+    ends = stopping.decide_stopping
+    started = lifecycle._submit_started  # noqa: SLF001 - as above
+
+    def decide(turn: Any, stop: Any, now: Any) -> Any:  # noqa: ANN401 - as above
+        return lifecycle._decide_delivery(turn, now) if turn.delivery is Delivery.UNSENT else ends(turn, stop, now)  # noqa: SLF001
+
+    patch.setattr(lifecycle, "decide_stopping", decide)
+    patch.setattr(
+        lifecycle, "_submit_started", lambda turn, now: replace(started(replace(turn, stop=None), now), stop=turn.stop)
+    )
+
+
+def a_repeated_key_is_a_new_prompt(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(threads, "knows", lambda *_: False)
+    patch.setattr(threads, "_known", lambda *_: None)
+
+
+def an_error_stays(patch: pytest.MonkeyPatch) -> None:
+    begin = threads.begin_next
+
+    def begin_next(state: Any, now: Any) -> Any:  # noqa: ANN401 - as above
+        begun = begin(state, now)
+        return begun and (begun[0].model_copy(update={"last_error": state.last_error}), begun[1])
+
+    patch.setattr(threads, "begin_next", begin_next)
+
+
+def nothing_ever_stalls(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lifecycle, "_stalled_at", lambda _: None)
+
+
+def any_trouble_is_a_missing_session(patch: pytest.MonkeyPatch) -> None:
+    async def resume(*_: object) -> SessionMissing:
+        return SessionMissing()
+
+    patch.setattr(sessions, "_resume", resume)
+
+
+def nothing_is_done(patch: pytest.MonkeyPatch) -> None:
+    async def perform(*_: object) -> None:
+        """The row's `when`, left out."""
+
+    patch.setattr(suite, "perform", perform)
+
+
+@pytest.mark.parametrize(
+    ("mutate", "rows"),
+    [
+        (an_idle_event_ends_the_turn, {"ing-024", "oc-028", "p26-003"}),
+        (unknown_is_empty, {"p26-007", "oc-044"}),
+        (a_lost_run_leaves_the_session_ready, {"p26-006", "oc-021"}),
+        (an_abort_is_an_error, {"p26-001", "oc-053"}),
+        (a_stop_does_not_keep_the_prompt_back, {"int-009"}),
+        (a_repeated_key_is_a_new_prompt, {"rct-018"}),
+        (an_error_stays, {"rct-004"}),
+        (nothing_ever_stalls, {"wd-001", "wd-002"}),
+        (nothing_is_done, {"ing-003", "ing-044", "ing-063", "p26-001", "p26-004", "p26-006", "oc-018", "oc-060"}),
+        (any_trouble_is_a_missing_session, {"oc-002", "oc-048"}),
+    ],
+)
+async def test_a_broken_rule_breaks_its_rows(
+    skipping_server: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch, mutate: Mutation, rows: set[str]
+) -> None:
+    monkeypatch.setattr(suite, "PATIENCE", 1.0)
+    mutate(monkeypatch)
+    verdicts = await run_rows(skipping_server, [row for row in load_rows() if row.id in rows])
+    assert {name: verdict.result for name, verdict in verdicts.items()} == dict.fromkeys(rows, Result.BROKEN)
+
+
+async def test_a_word_without_a_meaning_is_named(skipping_server: WorkflowEnvironment) -> None:
+    row = next(row for row in load_rows() if row.id == "ing-003")
+    [verdict] = (await run_rows(skipping_server, [replace(row, then={"sesion": {}})])).values()
+    assert verdict.result is Result.BROKEN
+    assert "'sesion'" in verdict.complaints[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- {id: a, source: s, area: a, upstream: test, given: [], when: [], thn: {}}",
+        "- {id: a, source: s, area: a, upstream: test, given: [], when: [{evnt: {type: x}}], then: {}}",
+    ],
+)
+def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "rows.yaml"
+    path.write_text(text)
+    with pytest.raises(UnknownWordError, match="row a"):
+        load_rows(path)

@@ -1,0 +1,108 @@
+"""The rows that are not simply performed and judged, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.conformance.judge import DROPPED
+
+
+@dataclass(frozen=True)
+class Differs:
+    """Turnkeeper does something else on purpose: `instead` replaces these parts of the row's `then`, and holds."""
+
+    why: str
+    instead: dict[str, Any]
+
+
+NOT_APPLICABLE: Final = {
+    "ing-009": "A thread without a running turn does not follow its provider; the next prompt asks it.",
+    "ing-010": "A thread without a running turn does not follow its provider; the next prompt asks it.",
+    "rct-021": "There is one protocol: a prompt that perhaps left is looked for (`rct-020`), any other is sent.",
+    "rct-022": "A prompt travels with its command, so there is no command whose message is missing.",
+    "stp-003": "Nothing stops sessions that seem settled: a session without a turn costs nothing to keep.",
+    "stp-005": "A worker that ends leaves turns as they are; another one takes over (`st-004`, `rct-020`).",
+    "stp-006": "Nothing stops sessions that seem settled: a session without a turn costs nothing to keep.",
+    "stp-007": "Nothing stops sessions that seem settled: a session without a turn costs nothing to keep.",
+    "oc-005": "The cursor is the provider's session id; it has no versions.",
+    "oc-033": "A start does not wait for the event stream: events only wake, and a turn also looks by its own clock.",
+    "oc-040": "A run that somebody else began is followed only when somebody adopts it.",
+    "oc-051": "A worker holds no session that it would have to close; when it ends, nothing of a turn is lost.",
+}
+"""Rows without a meaning here."""
+
+DIFFERS: Final = {
+    "ing-020": Differs(
+        "A session that was lost says what happened and what to do next, where upstream leaves no text.",
+        {"session": {"lastError": "$contains:was deleted while the turn ran"}},
+    ),
+    "ing-033": Differs(
+        "A session that was lost says what happened to this turn; an earlier error was cleared when it began.",
+        {"session": {"lastError": "$contains:no longer runs this turn"}},
+    ),
+    "prj-017": Differs(
+        "A stop needs no turn id: the running turn is meant. (The row notes its own behaviour as what users missed.)",
+        {"turns": {"turn-1": {"state": "interrupted"}}},
+    ),
+    "rct-006": Differs(
+        "A prompt that the provider refuses is a failed turn, so its session is `error`; the next prompt is welcome.",
+        {"session": {"status": "error"}},
+    ),
+    "int-002": Differs(
+        "A stop that could not be confirmed says so in its outcome; the session stays usable for the next prompt.",
+        {"session": {"status": "ready", "lastError": None}, "calls": ["interruptTurn"]},
+    ),
+    "svc-002": Differs(
+        "A thread without a provider session gets one with its next prompt.",
+        {"error_to_caller": DROPPED, "no_calls": DROPPED, "calls": ["opencode.session.create", "sendTurn"]},
+    ),
+    "svc-004": Differs(
+        "A thread belongs to one endpoint; a prompt for another one is refused and touches nothing.",
+        {"calls": DROPPED, "rejected": True},
+    ),
+    "st-002": Differs(
+        "A prompt that had not reached the provider is delivered after a restart, as `rct-019` and `st-011` want.",
+        {"session": {"status": "running", "activeTurnId": "turn-1", "lastError": None}},
+    ),
+    "st-003": Differs(
+        "A run that the provider lost leaves the session `stopped`, as `p26-006` has it.",
+        {"session": {"status": "stopped", "lastError": "$contains:no longer runs this turn"}},
+    ),
+    "oc-046": Differs(
+        "A session of another directory is refused: a fork would silently leave its history behind.",
+        {"calls": DROPPED, "resumeCursor": DROPPED, "error_to_caller": True},
+    ),
+}
+"""Rows that are performed, and judged by what Turnkeeper decided to do instead."""
+
+_STOP: Final = "`stop_session` is being built."
+_ANSWER: Final = "Answers to requests are being built."
+_STEER: Final = "The busy policy `steer` is being built."
+
+PENDING: Final = {
+    "p26-008": _STOP,
+    "p26-009": _STOP,
+    "p26-010": _STOP,
+    "p26-013": _STOP,
+    "stp-001": _STOP,
+    "stp-002": _STOP,
+    "stp-004": _STOP,
+    "stp-008": _STOP,
+    "cli-007": _STOP,
+    "cli-008": _STOP,
+    "oc-022": _STOP,
+    "prj-028": "`close` is being built.",
+    "apr-002": _ANSWER,
+    "apr-003": _ANSWER,
+    "prj-022": _ANSWER,
+    "prj-023": _ANSWER,
+    "prj-025": _ANSWER,
+    "rct-009": _STEER,
+    "oc-054": _STEER,
+    "oc-055": _STEER,
+}
+"""Rows that wait for a feature that is being built."""
+
+FAILING: Final[dict[str, str]] = {}
+"""Rows that should hold here and do not: what happens instead."""
