@@ -252,6 +252,7 @@ class TurnSnapshot(Record):
     next_check_at: datetime | None
     deadline_at: datetime
     stop_requested_at: datetime | None = None
+    retry_at: datetime | None = Field(default=None, description="when the provider calls its model again by itself")
     looks: int = 0
     events_seen: int = 0
     open_requests: tuple[OpenRequest, ...] = ()

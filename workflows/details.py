@@ -31,6 +31,8 @@ def describe_turn(turn: TurnSnapshot) -> str:
         rows.append(("context", "**lost**: the earlier provider session was gone, this turn began a fresh one"))
     if turn.next_check_at is not None:
         rows.append(("next check", f"{turn.next_check_at:%H:%M:%S} UTC"))
+    if turn.retry_at is not None:
+        rows.append(("provider's own retry", f"{turn.retry_at:%H:%M:%S} UTC"))
     if turn.stop_requested_at is not None:
         rows.append(("stop asked", f"{turn.stop_requested_at:%H:%M:%S} UTC"))
     rows += [(f"open {request.kind}", _asked(request, turn.session_id)) for request in turn.open_requests]

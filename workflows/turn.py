@@ -186,6 +186,7 @@ class TurnWorkflow(TurnAnswers):
             next_check_at=wait.until if isinstance(wait, Wait) else None,
             deadline_at=deadline_of(turn),
             stop_requested_at=turn.stop.asked_at if turn.stop else None,
+            retry_at=seen.retry_at if seen and turn.outcome is None else None,
             looks=turn.looks,
             events_seen=turn.events_seen,
             open_requests=requests.open_requests(turn),

@@ -9,9 +9,17 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from tests.unit.cli_stand_ins import RUN, STOPPED, outcome, result, snapshot
+from tests.unit.cli_stand_ins import RUN, STOPPED, T0, outcome, result, snapshot
 from turnkeeper.cli import figures, lines
-from turnkeeper.cli.changes import RequestClosed, RequestOpened, StateChanged, StopNoticed, ToolChanged, changes
+from turnkeeper.cli.changes import (
+    RequestClosed,
+    RequestOpened,
+    RetryNoticed,
+    StateChanged,
+    StopNoticed,
+    ToolChanged,
+    changes,
+)
 from turnkeeper.cli.json_lines import JsonView
 from turnkeeper.cli.live import LiveView
 from turnkeeper.cli.names import fresh_thread, thread_for_key
@@ -224,3 +232,10 @@ def test_fresh_threads_differ_and_a_key_always_means_the_same_thread() -> None:
 
 def test_columns_line_up_and_empty_ones_are_left_out() -> None:
     assert list(columns(("A", "B", "C"), [("1", "", "x\x1by"), ("22", "", "z")])) == ["A   C\n", "1   xy\n", "22  z\n"]
+
+
+def test_the_providers_own_retry_is_said_once_for_each_time() -> None:
+    first = snapshot(retry_at=T0)
+    assert changes(snapshot(retry_at=None), first) == (RetryNoticed(T0),)
+    assert changes(first, first) == ()
+    assert lines.change_line(RetryNoticed(T0)).endswith("tries again by itself at 03:04:05 UTC")

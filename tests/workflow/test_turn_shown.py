@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle
 
 from tests.e2e.waiting import until
-from tests.workflow.scripted_provider import RUNNING, answered, asks
+from tests.workflow.scripted_provider import RUNNING, answered, asks, stands
 from tests.workflow.stage import ENDPOINT, Stage, events_of, new_thread, outcome_of, snapshot, tell
 from turnkeeper import search_attributes
-from turnkeeper.vocabulary import EventKind, Reason, TurnState
+from turnkeeper.vocabulary import EventKind, Reason, Standing, TurnState
 
 BEGIN = "Rename the customer table"
 PRIVATE = "and-here-begins-what-only-the-agent-may-read"
@@ -104,3 +105,19 @@ async def test_ten_thousand_progress_events_stay_far_below_the_limits(stage: Sta
     await tell(turn, EventKind.IDLE)
     assert (await outcome_of(turn)).reason is Reason.FINISHED
     assert len(await events_of(turn)) < 2_000
+
+
+async def test_the_providers_own_retry_shows_with_its_time_until_it_is_over(stage: Stage) -> None:
+    at = datetime.now(UTC) + timedelta(minutes=5)
+    stage.provider.says("look", stands(Standing.RUNNING, "retry 1", retry_at=at), answered())
+    thread = new_thread()
+    await stage.start(thread)
+    turn = stage.turn_of(thread)
+    await stage.provider.called("submit")
+    await tell(turn, EventKind.RETRYING)
+    seen = await until(lambda: snapshot(turn), lambda now: now.retry_at is not None and now.next_check_at is not None)
+    assert seen.retry_at == at
+    assert f"provider's own retry | {at:%H:%M:%S} UTC" in await shown(turn)
+    await tell(turn, EventKind.IDLE)
+    assert (await outcome_of(turn)).reason is Reason.FINISHED
+    assert (await snapshot(turn)).retry_at is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from turnkeeper.messages import TurnSnapshot
 from turnkeeper.observations import OpenRequest, ToolUse, Usage
@@ -41,11 +42,18 @@ class UsageChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryNoticed:
+    """The provider's model failed, and the provider tries again by itself."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StopNoticed:
     """Somebody (perhaps another terminal) asked for a stop."""
 
 
-Change = StateChanged | ToolChanged | RequestOpened | RequestClosed | UsageChanged | StopNoticed
+Change = StateChanged | ToolChanged | RequestOpened | RequestClosed | UsageChanged | RetryNoticed | StopNoticed
 
 
 def changes(before: TurnSnapshot | None, after: TurnSnapshot) -> tuple[Change, ...]:
@@ -55,6 +63,8 @@ def changes(before: TurnSnapshot | None, after: TurnSnapshot) -> tuple[Change, .
 
 def _changes(before: TurnSnapshot | None, after: TurnSnapshot) -> Iterator[Change]:
     yield from (ToolChanged(number, tool) for number, tool in _moved(before, after))
+    if after.retry_at is not None and (before is None or before.retry_at != after.retry_at):
+        yield RetryNoticed(after.retry_at)
     if after.stop_requested_at is not None and (before is None or before.stop_requested_at is None):
         yield StopNoticed()
     # Not `doing`: it alternates with every look. The live view shows it, lines would drown in it.

@@ -8,6 +8,7 @@
 * `request`: at, id, kind, title, session, open, permission, patterns, questions
 * `answered` (of `turnkeeper answer`): thread, turn_id, request_id, state, answer, by, failure
 * `usage`: at, usage, tool_calls
+* `retry`: at, retry_at (the provider calls its model again by itself)
 * `stop_requested`: at
 * `notice`: at, text
 * `settled` (the last line of a turn that ended): thread, turn, run, session, state, reason, confirmed, evidence, text,
@@ -28,6 +29,7 @@ from turnkeeper.cli.changes import (
     Change,
     RequestClosed,
     RequestOpened,
+    RetryNoticed,
     StateChanged,
     StopNoticed,
     ToolChanged,
@@ -140,6 +142,7 @@ _EVENTS: Final[Mapping[type[Change], str]] = {
     RequestOpened: "request",
     RequestClosed: "request",
     UsageChanged: "usage",
+    RetryNoticed: "retry",
     StopNoticed: "stop_requested",
 }
 
@@ -163,6 +166,8 @@ def _facts(change: Change) -> Entry:
             }
         case UsageChanged(usage=usage, tool_calls=tool_calls):
             return {"usage": usage.model_dump(mode="json"), "tool_calls": tool_calls}
+        case RetryNoticed(at=at):
+            return {"retry_at": at.isoformat()}
         case StopNoticed():
             return {}
         case _:

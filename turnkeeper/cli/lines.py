@@ -10,6 +10,7 @@ from turnkeeper.cli.changes import (
     Change,
     RequestClosed,
     RequestOpened,
+    RetryNoticed,
     StateChanged,
     StopNoticed,
     ToolChanged,
@@ -66,6 +67,8 @@ def change_line(change: Change) -> str:
             return f"answered or withdrawn: {request.kind} {request.title}"
         case UsageChanged(usage=usage):
             return f"{tokens(usage)}, {dollars(usage)}"
+        case RetryNoticed(at=at):
+            return f"the model failed; the provider tries again by itself at {at:%H:%M:%S} UTC"
         case StopNoticed():
             return "a stop was asked for"
         case _:

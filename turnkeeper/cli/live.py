@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from turnkeeper.cli import lines
-from turnkeeper.cli.changes import Change, RequestClosed, RequestOpened, StopNoticed, ToolChanged, changes
+from turnkeeper.cli.changes import Change, RequestClosed, RequestOpened, RetryNoticed, StopNoticed, ToolChanged, changes
 from turnkeeper.cli.figures import ago, dollars, one_line, printable, span, tokens
 from turnkeeper.cli.following import STOPPING
 from turnkeeper.cli.views import Subject
@@ -128,7 +128,7 @@ def _is_history(change: Change) -> bool:
     match change:
         case ToolChanged(tool=tool):
             return tool.status in _OVER
-        case RequestOpened() | RequestClosed() | StopNoticed():
+        case RequestOpened() | RequestClosed() | RetryNoticed() | StopNoticed():
             return True
         case _:
             return False

@@ -154,6 +154,8 @@ def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot |
         found.append(f"what to do: {one_line(what_to_do, lines.LINE_CHARACTERS)}")
     if turn is not None:
         found.append(f"running: {turn.turn_id} {turn.state}, {turn.doing}")
+        if turn.retry_at is not None:
+            found.append(f"the model failed; the provider tries again by itself at {turn.retry_at:%H:%M:%S} UTC")
         for request in turn.open_requests:
             found.append(f"waiting for you: {one_line(f'{request.kind} {request.title}', lines.LINE_CHARACTERS)}")
             found += [f"    {line}" for line in lines.answering(thread.thread_id, request)]
