@@ -16,6 +16,8 @@ from turnkeeper.observations import (
     NotThere,
     Observation,
     PerhapsSent,
+    Replied,
+    ReplyReport,
     Seen,
     SessionOpened,
     SessionReport,
@@ -36,8 +38,10 @@ class Arbitrary:
     submits: Sequence[SubmitReport]
     looks: Sequence[Observation]
     abort_sent: bool = True
+    replies: Sequence[ReplyReport] = (Replied(),)
 
     def __post_init__(self) -> None:
+        self._replies: Iterator[ReplyReport] = cycle(self.replies)
         self._sessions: Iterator[SessionReport] = cycle(self.sessions)
         self._submits: Iterator[SubmitReport] = cycle(self.submits)
         self._looks: Iterator[Observation] = cycle(self.looks)
@@ -55,6 +59,9 @@ class Arbitrary:
 
     def abort(self, at: datetime) -> AbortReport:  # noqa: ARG002 (the protocol's)
         return AbortReport(sent=self.abort_sent)
+
+    def reply(self, at: datetime) -> ReplyReport:  # noqa: ARG002 (the protocol's)
+        return next(self._replies)
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,10 @@ class Truthful:
         if self.aborted_at is None and self.runs_at(at):
             self.aborted_at = at
         return AbortReport(sent=True)
+
+    def reply(self, at: datetime) -> ReplyReport:
+        """Its requests are known by the standing alone: nobody has anything to answer."""
+        raise AssertionError(f"an answer at {at} to nothing")
 
     def runs_at(self, at: datetime) -> bool:
         """Is an agent at work?"""

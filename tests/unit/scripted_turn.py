@@ -19,6 +19,7 @@ from turnkeeper.observations import (
     Failure,
     Observation,
     ProviderEvent,
+    ReplyReport,
     Seen,
     SessionReport,
     SubmitReport,
@@ -35,6 +36,9 @@ from turnkeeper.turn import (
     LookStarted,
     Observed,
     OpenSession,
+    ReplyReported,
+    ReplyStarted,
+    SendReply,
     SessionReported,
     Settle,
     Settled,
@@ -78,6 +82,8 @@ class Provider(Protocol):
     def look(self, at: datetime) -> Observation: ...
 
     def abort(self, at: datetime) -> AbortReport: ...
+
+    def reply(self, at: datetime) -> ReplyReport: ...
 
 
 @dataclass
@@ -134,6 +140,9 @@ class Play:
                 self._call(Observed(self.provider.look(self.now)))
             case Abort():
                 self._call(AbortReported(self.provider.abort(self.now)))
+            case SendReply(request=request):
+                self._learn(ReplyStarted(decision))
+                self._call(ReplyReported(request.request_id, self.provider.reply(self.now)))
 
     def _submit(self) -> None:
         """The only call that other decisions may overtake: neither a stop nor an event waits for it."""

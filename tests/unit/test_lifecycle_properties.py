@@ -19,14 +19,20 @@ from tests.unit.paper_providers import Arbitrary
 from tests.unit.scripted_turn import SILENT, T0, Play, event, seconds, seen
 from turnkeeper.lifecycle import TERMINAL, begin, deadline_of, decide, learn
 from turnkeeper.limits import MAX_SUBMITS, TurnLimits
+from turnkeeper.messages import PermissionRule
 from turnkeeper.observations import (
     AbortReport,
     Accepted,
+    Gone,
     NotSent,
     NotThere,
     Observation,
+    OpenRequest,
     PerhapsSent,
     Refused,
+    Replied,
+    Reply,
+    ReplyReport,
     Seen,
     SessionBusy,
     SessionMissing,
@@ -40,6 +46,7 @@ from turnkeeper.turn import (
     STOP_REASONS,
     Abort,
     AbortReported,
+    AnswerGiven,
     EventsArrived,
     Fact,
     IllegalTransitionError,
@@ -47,6 +54,8 @@ from turnkeeper.turn import (
     LookStarted,
     Observed,
     OpenSession,
+    ReplyReported,
+    SendReply,
     SessionReported,
     Settle,
     Settled,
@@ -58,7 +67,7 @@ from turnkeeper.turn import (
     Turn,
     Wait,
 )
-from turnkeeper.vocabulary import EventKind, Reason, Standing
+from turnkeeper.vocabulary import AnsweredBy, EventKind, PermissionReply, PolicyAction, Reason, Standing
 
 # No per-example deadline: the machine that runs this is shared. The same examples every time: a red build can be
 # repeated, and looking for new ones is `--hypothesis-seed` away.
@@ -81,7 +90,6 @@ times = st.floats(0, 200).map(lambda value: round(value, 2))
 pauses = st.sampled_from([0.0, 0.05, 0.3, 1.0, 2.0, 5.0]).map(seconds)
 event_facts = st.builds(event, st.sampled_from(EventKind), child=st.booleans(), detail=st.just("it broke"))
 stops = st.builds(StopAsked, st.sampled_from(StopCause), st.just("a test"), keep=st.booleans())
-inputs = st.lists(st.tuples(times.map(seconds), event_facts | stops), max_size=12)
 
 seens = st.builds(
     seen,
@@ -90,10 +98,29 @@ seens = st.builds(
     tools=st.integers(0, 1),
     retry_at=st.none() | times.map(lambda value: T0 + seconds(value)),
 )
+REQUESTS: Final = (
+    OpenRequest(request_id="per_1", kind="permission", session_id="ses_1", title="bash", permission="bash"),
+    OpenRequest(request_id="per_2", kind="permission", session_id="ses_2", title="edit", permission="edit"),
+    OpenRequest(request_id="que_1", kind="question", session_id="ses_1", title="which?"),
+)
+asking = st.builds(
+    lambda found, mark: Seen(standing=Standing.WAITING, detail="it asks", fingerprint=mark, open_requests=tuple(found)),
+    st.lists(st.sampled_from(REQUESTS), min_size=1, unique=True),
+    st.sampled_from(["one", "two"]),
+)
+answers = st.builds(
+    AnswerGiven,
+    st.sampled_from(["per_1", "per_2", "que_1", "per_unknown"]),
+    st.sampled_from([Reply(), Reply(permission=PermissionReply.ONCE), Reply(permission=PermissionReply.REJECT)]),
+)
+reply_reports: st.SearchStrategy[ReplyReport] = st.sampled_from(
+    [Replied(), Gone(), Refused(failure=SILENT), UNREACHABLE, Unreachable(failure=SILENT, perhaps_done=True)]
+)
+inputs = st.lists(st.tuples(times.map(seconds), event_facts | stops | answers), max_size=12)
 missing = st.builds(NotThere, what=st.sampled_from(["prompt", "prompt", "session"]), busy=st.booleans())
 silent = st.just(UNREACHABLE)
 restless = seens.filter(lambda reading: reading.standing in {Standing.RUNNING, Standing.WAITING, Standing.UNSTARTED})
-observations: st.SearchStrategy[Observation] = st.one_of(restless, seens, missing, silent)
+observations: st.SearchStrategy[Observation] = st.one_of(restless, seens, asking, missing, silent)
 opened = st.just(SessionOpened(session_id="ses_1"))
 session_reports: st.SearchStrategy[SessionReport] = st.one_of(
     opened,
@@ -115,8 +142,20 @@ providers = st.builds(
     submits=st.lists(submit_reports, min_size=1, max_size=3),
     looks=st.lists(observations, min_size=1, max_size=8),
     abort_sent=st.booleans(),
+    replies=st.lists(reply_reports, min_size=1, max_size=3),
 )
-turns = st.builds(lambda resume: begin(TIGHT, T0, resume=resume), st.booleans())
+rules = st.lists(
+    st.builds(PermissionRule, permission=st.sampled_from(["bash", "*"]), action=st.sampled_from(PolicyAction)),
+    max_size=2,
+)
+turns = st.builds(
+    lambda resume, timeout, permissions: begin(
+        TIGHT.model_copy(update={"request_timeout": timeout}), T0, resume=resume, permissions=tuple(permissions)
+    ),
+    st.booleans(),
+    st.none() | pauses.filter(bool),
+    rules,
+)
 
 
 @st.composite
@@ -156,6 +195,8 @@ facts: st.SearchStrategy[Fact] = st.one_of(
     event_facts,
     stops,
     st.builds(AbortReported, st.builds(AbortReport, sent=st.booleans())),
+    answers,
+    st.builds(ReplyReported, st.sampled_from(["per_1", "que_1"]), reply_reports),
 )
 
 
@@ -277,3 +318,20 @@ def test_a_silent_provider_is_given_up_in_time_and_not_earlier(play: Play, *, se
     silence = silent_play.now - first
     assert TIGHT.unreachable_timeout <= silence <= TIGHT.unreachable_timeout + 2 * SLOWEST_CALL
     assert ("not sent" in outcome.evidence.detail) == (not sent)
+
+
+@ANY
+@given(any_play())
+def test_nothing_is_answered_once_a_stop_was_asked_and_only_by_who_may(play: Play) -> None:
+    play.run()
+    for at, turn, decision in play.decisions:
+        if not isinstance(decision, SendReply):
+            continue
+        assert turn.stop is None
+        assert at < deadline_of(turn)
+        asked = next(asked for asked in turn.requests if asked.request == decision.request)
+        if decision.by is AnsweredBy.TIMEOUT:
+            assert turn.limits.request_timeout is not None
+            assert asked.given is not None or asked.open
+        if decision.by is AnsweredBy.POLICY:
+            assert turn.permissions
