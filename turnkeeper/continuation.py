@@ -12,6 +12,7 @@ from typing import Final
 from turnkeeper import threads
 from turnkeeper.limits import MAX_REMEMBERED_KEYS
 from turnkeeper.messages import Outcome, QueuedTurn, ThreadState
+from turnkeeper.readings import PROMPT_REMOVED
 from turnkeeper.vocabulary import OnLost, Reason
 
 CONTINUE_PROMPT: Final = """\
@@ -25,8 +26,10 @@ def continued(
     state: ThreadState, lost: QueuedTurn, outcome: Outcome, now: datetime, *, stop_asked: bool
 ) -> ThreadState:
     """The thread after `lost` ended so, with its follow-up first in the queue if there is to be one."""
-    wanted = outcome.reason is Reason.PROVIDER_LOST_TURN and lost.start.on_lost is OnLost.CONTINUE and not stop_asked
-    if not wanted or state.session_id is None or lost.continued >= lost.limits.max_continues:
+    wanted = lost.start.on_lost is OnLost.CONTINUE and not stop_asked and not state.closed
+    if not wanted or not _was_cut_off(outcome):
+        return state
+    if state.session_id is None or lost.continued >= lost.limits.max_continues:
         return state
     key = f"continue:{lost.turn_id}"
     start = lost.start.model_copy(update={"prompt": CONTINUE_PROMPT, "idempotency_key": key})
@@ -48,3 +51,9 @@ def continued(
             }
         )
     )
+
+
+def _was_cut_off(outcome: Outcome) -> bool:
+    """Did the run die, rather than somebody take its prompt back?"""
+    taken_back = outcome.failure is not None and outcome.failure.code == PROMPT_REMOVED
+    return outcome.reason is Reason.PROVIDER_LOST_TURN and not taken_back

@@ -43,6 +43,15 @@ SETTLEMENTS: Final[dict[Reason, tuple[TurnState, SessionStatus]]] = {
 }
 """How each reason leaves the turn and its session."""
 
+PROMPT_REMOVED: Final = "prompt_removed"
+"""Code of a turn whose prompt somebody took out of the provider session (a revert): nothing died there."""
+
+_REMOVED = Failure(
+    code=PROMPT_REMOVED,
+    fault=Fault.CALLER,
+    message="The prompt was removed from the provider session while the turn ran, as by a revert.",
+    next_step="Prompt again if that was not what you wanted.",
+)
 _LOST = Failure(
     code="provider_lost_turn",
     fault=Fault.PROVIDER,
@@ -285,7 +294,7 @@ def _prompt_missing(turn: Turn, now: datetime, *, busy: bool) -> Turn:
         return turn
     if turn.delivery is Delivery.ACCEPTED:
         detail = "the prompt was removed from the provider's message list"
-        return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=_LOST)
+        return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=_REMOVED)
     if turn.session_error is not None:
         return _rejected(turn, turn.session_error, now)
     if _quiet_since(turn, turn.submit_ended_at) < turn.limits.accept_budget:

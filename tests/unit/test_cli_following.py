@@ -304,3 +304,12 @@ async def test_a_lost_turn_that_nothing_goes_on_with_is_the_end() -> None:
         ending = await task
     assert isinstance(ending, Settled)
     assert ending.result.outcome.reason is Reason.PROVIDER_LOST_TURN
+
+
+async def test_a_lost_turn_is_shown_though_its_thread_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "TAKING", 0.05)
+    case = Case(LosesTheFirst(threads_seen=[NO_WORKER]))
+    async with case.following() as task:
+        ending = await task
+    assert isinstance(ending, Settled)
+    assert ending.result.outcome.reason is Reason.PROVIDER_LOST_TURN

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.scripted_turn import T0
 from tests.unit.test_threads import ADMITTED, outcome
-from tests.unit.turn_story import fresh
+from tests.unit.turn_story import NO_PROMPT, RUNNING, accepted, fresh
 from turnkeeper import threads
 from turnkeeper.continuation import CONTINUE_PROMPT, continued
 from turnkeeper.lifecycle import begin
@@ -82,3 +82,22 @@ def test_a_follow_up_can_be_found_by_its_key() -> None:
     state = after(state, lost, Reason.PROVIDER_LOST_TURN)
     known = threads.accept(state, state.queue[0].start, None, T0)
     assert (known.turn_id, known.repeated) == ("t2", True)
+
+
+def test_a_prompt_that_somebody_took_back_is_not_gone_on_with() -> None:
+    state, turn = begun()
+    story = accepted().after(5).looks(RUNNING).after(5).looks(NO_PROMPT).after(5).looks(NO_PROMPT)
+    taken_back = story.outcome
+    assert (taken_back.reason, taken_back.failure and taken_back.failure.code) == (
+        Reason.PROVIDER_LOST_TURN,
+        "prompt_removed",
+    )
+    over = threads.settled(state, taken_back, "ses_1")
+    assert continued(over, turn, taken_back, T0, stop_asked=False) == over
+
+
+def test_a_closed_thread_goes_on_with_nothing() -> None:
+    state, turn = begun()
+    lost = outcome(Reason.PROVIDER_LOST_TURN)
+    over = threads.settled(state, lost, "ses_1").model_copy(update={"closed": True})
+    assert continued(over, turn, lost, T0, stop_asked=False) == over

@@ -147,7 +147,11 @@ class Follower:
             return None
         since = time.monotonic()
         while time.monotonic() - since < TAKING:
-            thread = await self._answered(lambda: self._keeper.thread(result.thread_id))
+            try:
+                thread = await self._keeper.thread(result.thread_id)
+            except ServiceUnavailableError:
+                await asyncio.sleep(QUICK_LOOK)
+                continue  # the result is there: nobody waits longer than this for what may follow
             active = [thread.active] if thread.active else []
             known = [*thread.recent, *active, *thread.queued]
             for turn in known:
