@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from turnkeeper import requests
-from turnkeeper.limits import TurnLimits
+from turnkeeper.limits import TurnLimits, in_words
 from turnkeeper.messages import PermissionRule
 from turnkeeper.observations import (
     Accepted,
@@ -292,7 +292,7 @@ def decide(turn: Turn, now: datetime) -> Decision:
     if turn.stop is not None:
         return decide_stopping(turn, turn.stop, now)
     if now >= deadline_of(turn):
-        return GiveUp(StopCause.DEADLINE, f"{turn.limits.deadline} after its start")
+        return GiveUp(StopCause.DEADLINE, f"{in_words(turn.limits.deadline)} after its start")
     if turn.unreachable_since is not None and now >= turn.unreachable_since + turn.limits.unreachable_timeout:
         return _provider_unreachable(turn, now)
     if turn.delivery is Delivery.UNSENT:

@@ -173,3 +173,12 @@ class TurnLimits(BaseModel):
 
 MAX_SUBMITS: Final = 3
 """Times a prompt is sent when the provider is *confirmed* not to have it. After that the provider refuses it."""
+
+
+def in_words(length: timedelta) -> str:
+    """A limit as people say it: `5 s`, `90 s`, `15 min`, `8 h`. The largest unit that needs no fraction."""
+    seconds = length.total_seconds()
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"

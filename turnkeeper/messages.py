@@ -128,6 +128,7 @@ class Outcome(Record):
     started_at: datetime
     completed_at: datetime
     confirmed: bool | None = Field(default=None, description="for stops: did the provider confirm that nothing runs?")
+    why: str = Field(default="", description="for stops: what was said when it was asked for")
     text: str = ""
     text_truncated: bool = False
     message_id: str | None = None
@@ -146,6 +147,7 @@ class TurnRecord(Record):
     run_id: str | None = None
     reason: Reason | None = None
     confirmed: bool | None = None
+    why: str = Field(default="", description="for stops: what was said when it was asked for")
     started_at: datetime | None = None
     completed_at: datetime | None = None
     error: str | None = None
@@ -253,6 +255,7 @@ class TurnSnapshot(Record):
     deadline_at: datetime
     stop_requested_at: datetime | None = None
     retry_at: datetime | None = Field(default=None, description="when the provider calls its model again by itself")
+    stop: str = Field(default="", description="who or what stops it, in words")
     looks: int = 0
     events_seen: int = 0
     open_requests: tuple[OpenRequest, ...] = ()

@@ -181,6 +181,7 @@ def outcome_of(
         started_at=turn.started_at,
         completed_at=now,
         confirmed=confirmed,
+        why=turn.stop.why if turn.stop is not None and turn.stop.cause is StopCause.ASKED else "",
         failure=failure,
     )
     if (seen := turn.seen) is None:
@@ -194,6 +195,19 @@ def outcome_of(
             "tool_calls": seen.tool_calls,
         }
     )
+
+
+def stop_words(stop: Stop) -> str:
+    """Who or what stops the turn, for a person who did not."""
+    match stop.cause:
+        case StopCause.ASKED:
+            return f"a stop was asked for: {stop.why}" if stop.why else "a stop was asked for"
+        case StopCause.STALLED:
+            return f"given up, the provider makes no progress: {stop.why}"
+        case StopCause.DEADLINE:
+            return f"the deadline has passed: {stop.why}"
+        case _:
+            assert_never(stop.cause)
 
 
 def stop_failure(stop: Stop) -> Failure | None:

@@ -154,6 +154,7 @@ def settled(
             "state": outcome.state,
             "reason": outcome.reason,
             "confirmed": outcome.confirmed,
+            "why": outcome.why,
             "completed_at": outcome.completed_at,
             "error": bounded(error) if error else None,
             "next_step": outcome.failure.next_step or None if outcome.failure is not None else None,
@@ -224,6 +225,8 @@ def notes(turn: TurnRecord) -> list[str]:
     found = [f"continues {turn.continues}"] if turn.continues else []
     if turn.adopted:
         found.append("adopted")
+    if turn.why:
+        found.append(f"because: {turn.why}")
     return [*found, "context lost"] if turn.context_lost else found
 
 

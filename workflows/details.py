@@ -34,7 +34,7 @@ def describe_turn(turn: TurnSnapshot) -> str:
     if turn.retry_at is not None:
         rows.append(("provider's own retry", f"{turn.retry_at:%H:%M:%S} UTC"))
     if turn.stop_requested_at is not None:
-        rows.append(("stop asked", f"{turn.stop_requested_at:%H:%M:%S} UTC"))
+        rows.append(("stop", f"{turn.stop_requested_at:%H:%M:%S} UTC, {turn.stop}"))
     rows += [(f"open {request.kind}", _asked(request, turn.session_id)) for request in turn.open_requests]
     rows += [
         (f"answer to {answer.request_id}", f"{answer.state}, by {answer.by or 'nobody here'}")

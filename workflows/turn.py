@@ -28,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
         Usage,
     )
     from turnkeeper.opencode.identifiers import message_id
+    from turnkeeper.readings import stop_words
     from turnkeeper.reconciliation import TURN_PATIENCE, is_sure, turn_finding
     from turnkeeper.search_attributes import REASON, SESSION, STATE
     from turnkeeper.turn import (
@@ -187,6 +188,7 @@ class TurnWorkflow(TurnAnswers):
             deadline_at=deadline_of(turn),
             stop_requested_at=turn.stop.asked_at if turn.stop else None,
             retry_at=seen.retry_at if seen and turn.outcome is None else None,
+            stop=stop_words(turn.stop) if turn.stop else "",
             looks=turn.looks,
             events_seen=turn.events_seen,
             open_requests=requests.open_requests(turn),

@@ -169,6 +169,31 @@ def of(*messages: Message, busy: bool = False) -> Standing:
     return seen(Snapshot(StatusEntry(type="busy") if busy else None, messages), "u1").standing
 
 
+def tool(title: str, **state: object) -> dict[str, object]:
+    return {"type": "tool", "tool": "write", "state": {"status": "completed", "title": title, **state}}
+
+
+@pytest.mark.parametrize(
+    ("directory", "title", "shown"),
+    [
+        ("/srv/shop", "srv/shop/src/hello.txt", "src/hello.txt"),  # outside of a repository OpenCode counts from /
+        ("/srv/shop", "src/hello.txt", "src/hello.txt"),
+        ("/srv/shop", "srv/shopping/list.txt", "srv/shopping/list.txt"),
+        ("/", "etc/motd", "etc/motd"),
+    ],
+)
+def test_a_file_is_named_from_the_turns_directory(directory: str, title: str, shown: str) -> None:
+    messages = (user("u1"), assistant("a1", "u1", tool(title), finish="stop"))
+    found = assess(Snapshot(None, messages), "u1", TEXT_LIMIT, directory)
+    assert isinstance(found, Seen)
+    assert [use.title for use in found.tools] == [shown]
+
+
+def test_a_command_that_was_cut_off_is_not_said_to_have_completed() -> None:
+    aborted = load("abort_in_tool")
+    assert [use.status for use in seen(aborted.final, aborted.prompts[0]).tools] == ["aborted"]
+
+
 STEP: Final[dict[str, object]] = {"type": "step-start"}
 REJECTED: Final[dict[str, object]] = {
     "type": "tool",

@@ -102,7 +102,8 @@ def test_tools_are_told_apart_by_their_place_when_only_the_latest_are_kept() -> 
 
 def test_requests_and_stops_are_seen_to_come_and_go() -> None:
     before = snapshot(state=TurnState.WAITING, open_requests=(ASKED,))
-    after = snapshot(stop_requested_at=before.started_at)
+    after = snapshot(stop_requested_at=before.started_at, stop="the deadline has passed: 5 s after its start")
+    assert StopNoticed("the deadline has passed: 5 s after its start") in changes(before, after)
     kinds = [type(change) for change in changes(before, after)]
     assert kinds == [StopNoticed, StateChanged, RequestClosed]
 
@@ -145,6 +146,13 @@ def test_a_failed_turn_says_what_failed_and_what_to_do() -> None:
     assert any("without its context" in line for line in said)
 
 
+def test_who_stopped_a_turn_and_why_is_said() -> None:
+    stopped = STOPPED.model_copy(update={"why": "wrong\nbranch"})
+    assert "why: wrong branch" in lines.ending(result(stopped), None)
+    assert not any(line.startswith("why") for line in lines.ending(result(), None))
+    assert lines.change_line(StopNoticed("a stop was asked for: wrong branch")) == "a stop was asked for: wrong branch"
+
+
 @pytest.mark.parametrize(("confirmed", "words"), [(True, ", confirmed"), (False, ", unconfirmed"), (None, "")])
 def test_a_stop_says_whether_it_is_confirmed(confirmed: bool | None, words: str) -> None:  # noqa: FBT001 - a table
     stopped = STOPPED.model_copy(update={"confirmed": confirmed})
@@ -171,7 +179,7 @@ def test_json_is_one_object_a_line_and_ends_with_the_settled_turn() -> None:
     }  # fmt: skip
     settled = entries[9]
     assert settled.keys() == {
-        "event", "thread", "turn", "run", "session", "state", "reason", "confirmed", "evidence", "text",
+        "event", "thread", "turn", "run", "session", "state", "reason", "confirmed", "why", "evidence", "text",
         "text_truncated", "usage", "tool_calls", "failure", "context_lost", "started_at", "completed_at", "seconds",
         "link",
     }  # fmt: skip

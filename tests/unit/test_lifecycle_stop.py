@@ -22,6 +22,7 @@ from tests.unit.turn_story import (
     running,
     submitting,
 )
+from turnkeeper.readings import stop_words
 from turnkeeper.turn import Abort, IllegalTransitionError, Look, StopAsked, StopCause, SubmitStarted
 from turnkeeper.vocabulary import EvidenceKind, Reason, Standing, TurnState, Wake
 
@@ -38,6 +39,20 @@ def test_a_stop_before_anything_was_sent_is_confirmed_at_once() -> None:
     outcome = fresh().learns(OPENED, STOP).outcome
     assert (outcome.reason, outcome.confirmed) == (Reason.STOPPED, True)
     assert outcome.evidence.kind is EvidenceKind.COMMAND
+
+
+def test_what_was_said_of_a_stop_is_kept_with_the_outcome() -> None:
+    story = running().learns(StopAsked(StopCause.ASKED, "wrong branch"))
+    assert story.turn.stop is not None
+    assert stop_words(story.turn.stop) == "a stop was asked for: wrong branch"
+    assert story.learns(ABORTED).looks(seen(Standing.ABORTED)).outcome.why == "wrong branch"
+
+
+def test_a_clock_that_ends_a_turn_is_not_said_to_have_been_asked() -> None:
+    story = running().learns(StopAsked(StopCause.DEADLINE, "5 s after its start"))
+    assert story.turn.stop is not None
+    assert stop_words(story.turn.stop) == "the deadline has passed: 5 s after its start"
+    assert story.learns(ABORTED).looks(seen(Standing.ABORTED)).outcome.why == ""
 
 
 def test_a_stop_while_submitting_aborts_and_never_sends() -> None:

@@ -7,7 +7,14 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from turnkeeper.limits import TurnLimits
+from turnkeeper.limits import TurnLimits, in_words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(5, "5 s"), (0.5, "0.5 s"), (90, "90 s"), (900, "15 min"), (28800, "8 h"), (5400, "90 min")]
+)
+def test_a_limit_is_said_as_people_say_it(seconds: float, words: str) -> None:
+    assert in_words(timedelta(seconds=seconds)) == words
 
 
 def test_only_what_a_caller_sets_travels() -> None:

@@ -133,6 +133,12 @@ def test_every_reason_leaves_turn_and_session_as_the_table_says(reason: Reason) 
     assert over.last_error == ("it broke" if failed else None)
 
 
+def test_why_a_turn_was_stopped_is_remembered_and_told() -> None:
+    stopped = outcome(Reason.STOPPED).model_copy(update={"why": "wrong branch"})
+    turn = threads.settled(RUNNING, stopped, "ses_1").recent[-1]
+    assert "because: wrong branch" in threads.notes(turn)
+
+
 def test_an_error_is_forgotten_when_a_turn_succeeds() -> None:
     failed = threads.settled(RUNNING, outcome(Reason.STALLED), "ses_1")
     mended = threads.settled(begin(accept(failed, "two")), outcome(), "ses_1")

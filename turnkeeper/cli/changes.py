@@ -50,7 +50,9 @@ class RetryNoticed:
 
 @dataclass(frozen=True, slots=True)
 class StopNoticed:
-    """Somebody (perhaps another terminal) asked for a stop."""
+    """Somebody (perhaps another terminal) asked for a stop, or a clock ran out."""
+
+    why: str
 
 
 Change = StateChanged | ToolChanged | RequestOpened | RequestClosed | UsageChanged | RetryNoticed | StopNoticed
@@ -66,7 +68,7 @@ def _changes(before: TurnSnapshot | None, after: TurnSnapshot) -> Iterator[Chang
     if after.retry_at is not None and (before is None or before.retry_at != after.retry_at):
         yield RetryNoticed(after.retry_at)
     if after.stop_requested_at is not None and (before is None or before.stop_requested_at is None):
-        yield StopNoticed()
+        yield StopNoticed(after.stop)
     # Not `doing`: it alternates with every look. The live view shows it, lines would drown in it.
     if before is None or (before.state, before.delivery) != (after.state, after.delivery):
         yield StateChanged(after.state, after.doing)

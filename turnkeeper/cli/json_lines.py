@@ -9,10 +9,10 @@
 * `answered` (of `turnkeeper answer`): thread, turn_id, request_id, state, answer, by, failure
 * `usage`: at, usage, tool_calls
 * `retry`: at, retry_at (the provider calls its model again by itself)
-* `stop_requested`: at
+* `stop_requested`: at, why
 * `notice`: at, text
-* `settled` (the last line of a turn that ended): thread, turn, run, session, state, reason, confirmed, evidence, text,
-  text_truncated, usage, tool_calls, failure, context_lost, started_at, completed_at, seconds, link
+* `settled` (the last line of a turn that ended): thread, turn, run, session, state, reason, confirmed, why, evidence,
+  text, text_truncated, usage, tool_calls, failure, context_lost, started_at, completed_at, seconds, link
 * `detached` (the last line when the following ended first): text
 * `error` (the last line when a command failed): code, message, next_step
 
@@ -107,6 +107,7 @@ def settled_entry(subject: Subject, result: TurnResult) -> Entry:
         "state": outcome.state,
         "reason": outcome.reason,
         "confirmed": outcome.confirmed,
+        "why": outcome.why,
         "evidence": outcome.evidence.model_dump(mode="json"),
         "text": outcome.text,
         "text_truncated": outcome.text_truncated,
@@ -168,8 +169,8 @@ def _facts(change: Change) -> Entry:
             return {"usage": usage.model_dump(mode="json"), "tool_calls": tool_calls}
         case RetryNoticed(at=at):
             return {"retry_at": at.isoformat()}
-        case StopNoticed():
-            return {}
+        case StopNoticed(why=why):
+            return {"why": why}
         case _:
             assert_never(change)
 

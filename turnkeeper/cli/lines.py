@@ -69,8 +69,8 @@ def change_line(change: Change) -> str:
             return f"{tokens(usage)}, {dollars(usage)}"
         case RetryNoticed(at=at):
             return f"the model failed; the provider tries again by itself at {at:%H:%M:%S} UTC"
-        case StopNoticed():
-            return "a stop was asked for"
+        case StopNoticed(why=why):
+            return why or "a stop was asked for"  # a worker of an earlier version does not say why
         case _:
             assert_never(change)
 
@@ -104,6 +104,7 @@ def ending(result: TurnResult, link: str | None) -> tuple[str, ...]:
     calls = f"{outcome.tool_calls} tool call{'s' if outcome.tool_calls != 1 else ''}"
     lines = [
         f"{verdict(outcome)} after {took}",
+        *([f"why: {one_line(outcome.why, LINE_CHARACTERS)}"] if outcome.why else []),
         f"evidence: {one_line(evidence.detail, EVIDENCE_CHARACTERS)} ({basis})",
         f"used: {tokens(outcome.usage)}, {calls}, {dollars(outcome.usage)}",
     ]

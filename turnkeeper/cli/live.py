@@ -26,7 +26,7 @@ FRAMES_PER_SECOND: Final = 8
 OPEN_TOOLS_SHOWN: Final = 3
 """Tool calls in flight in the last lines; more would push the history off a small window."""
 
-_OVER: Final = frozenset({"completed", "error"})
+_OVER: Final = frozenset({"completed", "aborted", "error"})
 _STYLES: Final = {TurnState.COMPLETED: "bold green", TurnState.INTERRUPTED: "bold yellow", TurnState.ERROR: "bold red"}
 
 
@@ -137,7 +137,7 @@ def _is_history(change: Change) -> bool:
 def _style(change: Change) -> str:
     match change:
         case ToolChanged(tool=tool):
-            return "red" if tool.status == "error" else "cyan"
+            return "red" if tool.status in {"aborted", "error"} else "cyan"
         case RequestOpened():
             return "bold yellow"
         case _:

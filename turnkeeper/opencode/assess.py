@@ -59,8 +59,8 @@ class Snapshot:
         return self.status is not None and self.status.active
 
 
-def assess(snapshot: Snapshot, message_id: str, text_limit: int) -> Seen | NotThere:
-    """Where the turn of the prompt `message_id` stands. `text_limit` in characters."""
+def assess(snapshot: Snapshot, message_id: str, text_limit: int, directory: str = "") -> Seen | NotThere:
+    """Where the turn of the prompt `message_id` stands. `text_limit` in characters; `directory` is the turn's."""
     family = find_family(snapshot.messages, message_id)
     if family is None:
         return NotThere(what="prompt", busy=snapshot.active)
@@ -76,7 +76,7 @@ def assess(snapshot: Snapshot, message_id: str, text_limit: int) -> Seen | NotTh
         text=text[:text_limit],
         text_truncated=len(text) > text_limit,
         usage=evidence.usage(family),
-        tools=evidence.latest_tools(family),
+        tools=evidence.latest_tools(family, directory),
         tool_calls=sum(1 for _ in family.tool_parts()),
         open_tools=sum(part.open for part in family.tool_parts()),
         open_requests=requests if standing is Standing.WAITING else (),

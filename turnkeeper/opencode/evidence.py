@@ -10,7 +10,7 @@ from typing import Final
 from turnkeeper.errors import bounded
 from turnkeeper.observations import OpenRequest, ToolUse, Usage
 from turnkeeper.opencode.family import Family
-from turnkeeper.opencode.wire import Message, Part, StatusEntry
+from turnkeeper.opencode.wire import Message, Part, StatusEntry, ToolState
 from turnkeeper.opencode.wording import foreign
 from turnkeeper.vocabulary import Standing
 
@@ -19,6 +19,9 @@ LATEST_TOOLS: Final = 8
 
 MAX_TOOL_TITLE: Final = 120
 """Characters of a tool call's title: one line on a terminal."""
+
+SHELL_ABORTED: Final = "User aborted the command\n</shell_metadata>"
+"""How the output of an aborted shell command ends (recorded: abort_in_tool)."""
 
 OUTPUT_TAIL: Final = 64
 """Characters of a running command's output that enter the fingerprint beside its length: OpenCode keeps a bounded
@@ -63,14 +66,30 @@ def usage(family: Family) -> Usage:
     )
 
 
-def latest_tools(family: Family) -> tuple[ToolUse, ...]:
-    """The newest tool calls, newest last."""
+def latest_tools(family: Family, directory: str = "") -> tuple[ToolUse, ...]:
+    """The newest tool calls, newest last. Files in `directory` are named from there."""
     newest = deque(family.tool_parts(), maxlen=LATEST_TOOLS)
     return tuple(
-        ToolUse(name=part.tool, status=part.state.status, title=foreign(part.state.title, MAX_TOOL_TITLE))
+        ToolUse(
+            name=part.tool,
+            status=_tool_status(part.state),
+            title=foreign(_from_here(part.state.title, directory), MAX_TOOL_TITLE),
+        )
         for part in newest
         if part.state is not None
     )
+
+
+def _tool_status(state: ToolState) -> str:
+    """A shell command that was cut off ends as `completed`, with a note at the end of its output."""
+    cut_off = state.status == "completed" and state.output.rstrip().endswith(SHELL_ABORTED)
+    return "aborted" if cut_off else state.status
+
+
+def _from_here(title: str, directory: str) -> str:
+    """OpenCode names files from the root of the repository; outside of one that is `/`, and no slash shows it."""
+    inside = f"{directory.strip('/')}/"
+    return title.removeprefix(inside) if inside != "/" else title
 
 
 def describe(standing: Standing, status: StatusEntry | None, family: Family, requests: Sequence[OpenRequest]) -> str:

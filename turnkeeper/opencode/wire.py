@@ -128,6 +128,7 @@ class ToolState(Wire):
     status: str
     title: Shown = ""
     error: Shown = ""
+    output: Shown = ""
     metadata: Annotated[ToolMetadata, _Or(ToolMetadata)] = ToolMetadata()
 
 
