@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from tests.conformance.events import IDLE, end_run, release
 from tests.conformance.given import REFUSING, seen_running
@@ -11,6 +11,13 @@ from tests.conformance.opencode import frame
 from tests.conformance.rows import Row, Step, UnknownWordError
 from tests.conformance.world import World
 from tests.e2e.waiting import until_true
+from turnkeeper.vocabulary import PermissionReply
+
+DECISIONS: Final = {
+    "accept": PermissionReply.ONCE,
+    "acceptForSession": PermissionReply.ALWAYS,
+    "decline": PermissionReply.REJECT,
+}
 
 
 async def command(row: Row, world: World, step: Step) -> None:
@@ -28,6 +35,14 @@ async def command(row: Row, world: World, step: Step) -> None:
             await world.start(said["messageId"])
         case "thread.turn.interrupt":
             await _interrupt(row, world, said.get("turnId"))
+        case "thread.session.stop":
+            await world.stop(only_if_idle=said.get("onlyIfSettled", False))
+        case "thread.create":
+            await world.start("turn-new")
+        case "thread.approval.respond":
+            await world.answer(said["requestId"], permission=DECISIONS[said["decision"]])
+        case "thread.user-input.respond":
+            await world.answer(said["requestId"], answers=[[answer] for answer in said["answers"].values()])
         case "thread.session.set":
             await become(world, said["session"])
         case _:

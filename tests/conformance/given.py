@@ -23,6 +23,12 @@ BROKEN: Final = as_json({"name": "UnknownError", "data": {"message": "it broke"}
 NOT_REALLY_FOUND: Final = as_json({"name": "NotFoundError", "data": {"message": "it broke"}}, 500)
 REFUSING: Final = as_json({"name": "BadRequestError", "data": {"message": "it will not"}}, 400)
 MISMATCH: Final = as_json({"name": "BadRequestError", "data": {"message": "provider mismatch"}}, 400)
+
+
+def _broken(message: str) -> httpx.Response:
+    return as_json({"name": "UnknownError", "data": {"message": message}}, 500)
+
+
 AWAY: Final = httpx.ConnectError("no")
 
 FAILURES: Final[dict[tuple[str, Any], tuple[str, httpx.Response | Exception]]] = {
@@ -33,8 +39,8 @@ FAILURES: Final[dict[tuple[str, Any], tuple[str, httpx.Response | Exception]]] =
     ("session.get", "500 whose body says NotFoundError"): ("session.get", NOT_REALLY_FOUND),
     ("session.status", "unavailable"): ("session.status", BROKEN),
     ("startSession", "fail: provider mismatch"): ("session.get", MISMATCH),
-    ("stopSession", "fail: process busy"): ("session.abort", BROKEN),
-    ("stopSession", "fail: busy"): ("session.abort", BROKEN),
+    ("stopSession", "fail: process busy"): ("session.abort", _broken("process busy")),
+    ("stopSession", "fail: busy"): ("session.abort", _broken("busy")),
     ("stopSession", "fail: provider process already exited"): ("session.abort", AWAY),
     ("interruptTurn", "fail: provider session disappeared"): ("session.abort", AWAY),
 }
@@ -84,8 +90,11 @@ async def establish(row: Row, world: World) -> None:
                 raise UnknownWordError(row.id, "given", word)
     if session is not None:
         await _session(row, world, session)
+    elif row.given.get("thread", {}).get("deleted"):
+        await _settled(world, "turn-before", "finished")
+        await world.asking(world.keeper.close(world.thread_id))
     elif (binding := row.given.get("binding")) is not None:
-        await _binding(world, binding)
+        await _binding(world, binding, row.given.get("live"))
     for word, value in row.given.get("provider", {}).items():
         await _behaviour(row, world, word, value)
     world.calls_before = len(world.opencode.calls)
@@ -200,13 +209,15 @@ async def _settled(world: World, key: str, how: str, text: str = "done") -> None
     await until(world.thread, lambda thread: thread is not None and thread.active is None)
 
 
-async def _binding(world: World, binding: dict[str, Any]) -> None:
+async def _binding(world: World, binding: dict[str, Any], live: list[Any] | None = None) -> None:
     """A thread with a provider session and nothing that runs there; or a run that nobody followed to its end."""
     cursor = binding.get("resumeCursor")
     if binding["status"] == "running":
         await world.start(binding.get("activeTurnId") or "turn-1")
         await until_true(lambda: world.opencode.run_of(world.session_id))
         await seen_running(world)
+        if live == []:
+            world.opencode.crash()
         return
     session_id = "ses_carried" if cursor else None
     if session_id and binding.get("turnCount") != 0:
@@ -244,7 +255,7 @@ async def _behaviour(row: Row, world: World, word: str, value: object) -> None: 
         case ("sendTurn", "fail"):
             opencode.fails["promptAsync"] = REFUSING
         case ("respondToRequest", "fail: Unknown pending permission request: r1"):
-            opencode.fails["permission.reply"] = not_found("Permission")
+            opencode.requests.pop("r1")  # it is answered with a 404
         case ("close", "throws") | ("server.connected", "never"):
             raise UnknownWordError(row.id, f"provider.{word}", value)
         case _ if (word, value) in FAILURES:

@@ -149,7 +149,7 @@ class Judge(CallsJudge, ShownJudge):
         return unless(says(wanted, error) and error is not None, f"is {error!r}")
 
     def _check_messages(self, wanted: list[dict[str, Any]]) -> list[str]:
-        found = []
+        found = unless(bool(wanted) or self._record("turn-before") is None, "an earlier thread's turn is remembered")
         for message in wanted:
             result = self._results.get(message["turnId"])
             text = result.outcome.text if result else None

@@ -85,6 +85,13 @@ class CallsJudge(Sight):
         right = bool(codes) if wanted is True else "not_found" in codes
         return unless(right, f"errors: {codes}")
 
+    def _check_events(self, wanted: list[str]) -> list[str]:
+        if wanted != ["thread.session-stop-requested"]:
+            raise UnknownWordError(self._row.id, "then.events", wanted)
+        taken = bool(self._world.stops) and not self._world.errors
+        stopped = self._thread is not None and self._thread.status is SessionStatus.STOPPED
+        return unless(taken and stopped, f"stops: {self._world.stops}, errors: {self._world.errors}")
+
     def _check_rejected(self, wanted: bool) -> list[str]:  # noqa: FBT001 - as the row says it
         return unless(bool(self._world.errors) == wanted, f"errors: {self._world.errors}")
 

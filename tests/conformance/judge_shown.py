@@ -7,7 +7,7 @@ from typing import Any, Final
 from tests.conformance.rows import UnknownWordError
 from tests.conformance.sight import Sight, unless
 from turnkeeper.messages import TurnRecord
-from turnkeeper.vocabulary import SessionStatus, TurnState
+from turnkeeper.vocabulary import AnswerState, SessionStatus, TurnState
 
 REQUEST_TITLES: Final = {
     "command": "bash",
@@ -44,13 +44,20 @@ class ShownJudge(Sight):
                 return self._requested(request, "question", "")
             case "approval.resolved" | "user-input.resolved":
                 waiting = self._turn is not None and self._turn.state is TurnState.WAITING
-                return unless(request not in self._open() and not waiting, f"{request} is still open")
+                stale = any(answer.state is AnswerState.STALE for answer in world.answers)
+                return unless(request not in self._open() and not waiting and not stale, f"{request} is not resolved")
             case "runtime.error":
                 heard = self._turn.events_seen if self._turn else 0
                 return unless(heard > world.heard_before, "the event was not heard")
             case "runtime.warning":
                 doing = self._turn.doing if self._turn else ""
                 return unless("own retry" in doing, f"it says {doing!r}")
+            case "provider.session.stop.failed":
+                failures = [stop.failure or "" for stop in world.stops if not stop.confirmed]
+                return unless(any(activity.get("detail", "") in one for one in failures), f"stops: {world.stops}")
+            case "provider.approval.respond.failed":
+                states = [answer.state for answer in world.answers]
+                return unless(states == [AnswerState.STALE], f"answers are {states}")
             case "provider.turn.start.failed":
                 return unless(bool(world.errors), "the start was taken")
             case "provider.turn.interrupt.failed":

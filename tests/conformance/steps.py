@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.conformance.commands import become, command, watch_start
-from tests.conformance.events import IDLE, canonical, end_run, native, status_event
+from tests.conformance.events import IDLE, answered, asks, canonical, end_run, native, status_event
 from tests.conformance.given import seen_running
 from tests.conformance.opencode import BUSY, DIRECTORY, frame
 from tests.conformance.rows import Row, Step, UnknownWordError
@@ -22,7 +22,7 @@ from turnkeeper.observations import (
     SessionRequest,
     Unreachable,
 )
-from turnkeeper.vocabulary import EventKind
+from turnkeeper.vocabulary import EventKind, PermissionReply
 
 
 def asks_the_adapter(row: Row) -> bool:
@@ -72,6 +72,10 @@ async def _other(row: Row, world: World, step: Step, number: int) -> None:  # no
             pass  # what a client shows is the snapshot
         case "project":
             await world.interrupt(said.get("turnId"))
+        case "activity":
+            await _activity(row, world, said)
+        case "service.stopSession" | "adapter.stopSession":
+            await world.stop()
         case "redeliver_same_event":
             await world.start_again(row.when[number - 1].said["messageId"])
             await until_true(lambda: opencode.run_of(world.session_id))
@@ -155,6 +159,8 @@ async def _applied(row: Row, world: World, said: dict[str, Any]) -> None:
     match said["event"]:
         case "thread.session-set":
             await become(world, said["session"])
+        case "thread.session-stop-requested":
+            await world.stop()
         case "thread.turn-interrupt-requested":
             await world.interrupt(said["turnId"])
         case "thread.message-sent" if opencode.run_of(session) is not None:
@@ -177,6 +183,24 @@ async def _applied(row: Row, world: World, said: dict[str, Any]) -> None:
             await world.attach()
         case event:
             raise UnknownWordError(row.id, "client.apply", event)
+
+
+async def _activity(row: Row, world: World, said: dict[str, Any]) -> None:
+    """What became of a request, and of an answer that came too late or to nothing."""
+    request, opencode = said["requestId"], world.opencode
+    match said["kind"]:
+        case "approval.resolved":
+            await answered(world, "permission", request, "once")
+        case "user-input.requested":
+            await asks(world, "question", request, "Which?")
+        case "provider.approval.respond.failed":
+            opencode.fails["permission.reply"] = ConnectionResetError(said["detail"])
+            await world.answer(request, permission=PermissionReply.ONCE)
+        case "provider.user-input.respond.failed":
+            opencode.requests.pop(request)
+            await world.answer(request, answers=[["yes"]])
+        case kind:
+            raise UnknownWordError(row.id, "activity", kind)
 
 
 async def _next_turn(row: Row, world: World) -> None:

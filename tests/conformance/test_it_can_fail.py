@@ -59,6 +59,11 @@ def a_stop_does_not_keep_the_prompt_back(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def a_stop_that_fails_ends_the_turn(patch: pytest.MonkeyPatch) -> None:
+    asked = stopping._stop_asked  # noqa: SLF001 - as above
+    patch.setattr(stopping, "_stop_asked", lambda turn, stop: asked(turn, replace(stop, keep=False)))
+
+
 def a_repeated_key_is_a_new_prompt(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(threads, "knows", lambda *_: False)
     patch.setattr(threads, "_known", lambda *_: None)
@@ -100,6 +105,7 @@ def nothing_is_done(patch: pytest.MonkeyPatch) -> None:
         (a_lost_run_leaves_the_session_ready, {"p26-006", "oc-021"}),
         (an_abort_is_an_error, {"p26-001", "oc-053"}),
         (a_stop_does_not_keep_the_prompt_back, {"int-009"}),
+        (a_stop_that_fails_ends_the_turn, {"p26-008"}),
         (a_repeated_key_is_a_new_prompt, {"rct-018"}),
         (an_error_stays, {"rct-004"}),
         (nothing_ever_stalls, {"wd-001", "wd-002"}),

@@ -23,6 +23,7 @@ from turnkeeper.client import StartedTurn, Turnkeeper
 from turnkeeper.errors import TurnkeeperError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
+    AnswerResult,
     InterruptResult,
     StartTurn,
     ThreadInput,
@@ -144,6 +145,7 @@ class World:
     aliases: dict[str, str] = field(default_factory=dict)
     errors: list[TurnkeeperError] = field(default_factory=list)
     stops: list[InterruptResult] = field(default_factory=list)
+    answers: list[AnswerResult] = field(default_factory=list)
     reports: list[Any] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
@@ -215,6 +217,16 @@ class World:
         result = await self.asking(self.keeper.interrupt(self.thread_id, turn_id))
         if result is not None:
             self.stops.append(result)
+
+    async def stop(self, *, only_if_idle: bool = False) -> None:
+        result = await self.asking(self.keeper.stop_session(self.thread_id, only_if_idle=only_if_idle))
+        if result is not None:
+            self.stops.append(result)
+
+    async def answer(self, request_id: str, **how: Any) -> None:  # noqa: ANN401 - as the client takes it
+        result = await self.asking(self.keeper.answer(self.thread_id, request_id, **how))
+        if result is not None:
+            self.answers.append(result)
 
     async def asking(self, call: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever the call gives
         """The answer; a refusal is kept for the row to see, and None."""
