@@ -42,6 +42,6 @@ test: env  ## every level but the long chaos runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 conformance: env  ## every row of the lifecycle scenarios; FILE=other.yaml for another file of that shape
-	CONFORMANCE_FILE="$(FILE)" $(BIN)/python -m pytest -q tests/conformance
+	CONFORMANCE_FILE="$(FILE)" $(BIN)/python -m pytest -q tests/conformance/test_conformance.py
 
 check: lint types test  ## what CI holds a change to
