@@ -30,6 +30,7 @@ from turnkeeper.observations import (
     PromptRequest,
     RelayRequest,
     Seen,
+    SessionBusy,
     SessionMissing,
     SessionOpened,
     SessionReport,
@@ -144,7 +145,11 @@ class ModelProvider:
             session_id = f"ses_{len(self.sessions)}_{request.creation_key[:8]}"
             self.sessions.add(session_id)
             return SessionOpened(session_id=session_id, created=True)
-        return SessionOpened(session_id=request.session_id) if request.session_id in self.sessions else SessionMissing()
+        if request.session_id not in self.sessions:
+            return SessionMissing()
+        if any(run.session_id == request.session_id for run in self.live):
+            return SessionBusy(session_id=request.session_id)
+        return SessionOpened(session_id=request.session_id)
 
     @activity.defn(name="submit")
     async def submit(self, request: PromptRequest) -> SubmitReport:

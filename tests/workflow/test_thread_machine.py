@@ -15,7 +15,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
@@ -38,6 +38,7 @@ SHORT: Final = TurnLimits(
     retry_interval=timedelta(seconds=0.05),
     retry_interval_max=timedelta(seconds=0.2),
     unreachable_timeout=timedelta(seconds=1),
+    session_busy_timeout=timedelta(seconds=10),
     stall_timeout=timedelta(seconds=20),
     interrupt_grace=timedelta(seconds=1.5),
     abort_interval=timedelta(seconds=0.2),
@@ -183,6 +184,7 @@ class World:
         """After every step."""
         for run in self.provider.runs:
             assert run.posts == 1, f"{run.prompt} was sent {run.posts} times"
+            assert not run.beside, f"{run.prompt} was sent beside {run.beside}"
         if not self.started:
             return
         thread = await self.snapshot()
@@ -231,12 +233,26 @@ class World:
                 raise AssertionError(f"no step leads to {turn.reason}: {turn}, really {truth}")
 
 
+STOPPED_WHILE_AWAY: Final = [
+    Step.START,
+    Step.GO_AWAY,
+    Step.STOP,
+    Step.LONG_PAUSE,
+    Step.LONG_PAUSE,
+    Step.COME_BACK,
+    Step.START,
+    Step.PAUSE,
+]
+"""The stop stays unconfirmed, and the old run goes on when the next prompt is given."""
+
+
 @settings(
     max_examples=STORIES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(story=st.lists(st.sampled_from(Step), max_size=14).map(lambda steps: [Step.START, *steps]))
+@example(story=STOPPED_WHILE_AWAY)
 async def test_every_story_ends_and_is_told_truly(skipping_server: WorkflowEnvironment, story: list[Step]) -> None:
     with skipping_server.with_time_skipping_disabled():
         stage = Stage(skipping_server.client)
