@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -58,7 +59,11 @@ class Step(StrEnum):
 
     START = "a prompt is given"
     START_OR_NOT = "a prompt is given, unless the thread is busy"
+    START_INSTEAD = "a prompt is given that interrupts what runs"
     SAME_START = "the latest start is sent again"
+    SEND_NOW = "a person sends the last waiting prompt now"
+    REMOVE = "a person takes the last waiting prompt back"
+    RESUME = "a person lets a held queue go on"
     STOP = "a person stops the thread"
     FINISH = "the agent finishes"
     FAIL = "the model fails"
@@ -85,7 +90,8 @@ class World:
     provider: ModelProvider
     thread: str = field(default_factory=new_thread)
     started: list[StartedTurn] = field(default_factory=list)
-    stops: list[asyncio.Task[object]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    commands: list[asyncio.Task[None]] = field(default_factory=list)
     worker: AsyncExitStack = field(default_factory=AsyncExitStack)
     prompts: int = 0
 
@@ -95,10 +101,18 @@ class World:
                 await self.start(OnBusy.QUEUE)
             case Step.START_OR_NOT:
                 await self.start(OnBusy.REJECT)
+            case Step.START_INSTEAD:
+                self.later(self.start(OnBusy.INTERRUPT))
             case Step.SAME_START:
                 await self.start_again()
+            case Step.SEND_NOW:
+                self.later(self.send_now())
+            case Step.REMOVE:
+                await self.remove()
+            case Step.RESUME:
+                await self.resume()
             case Step.STOP:
-                self.stops.append(asyncio.create_task(self.stop()))
+                self.later(self.stop())
             case Step.FINISH:
                 self.provider.end_all(RunState.FINISHED)
             case Step.FAIL:
@@ -158,6 +172,29 @@ class World:
             run = self.run_of(await self.record(answer.turn_id))
             assert run is None or run.state not in LIVE, f"confirmed, but {run.prompt} is {run.state}"
 
+    def later(self, command: Coroutine[object, object, None]) -> None:
+        """What takes as long as a stop goes on beside the next steps."""
+        self.commands.append(asyncio.create_task(command))
+
+    async def send_now(self) -> None:
+        if (waiting := await self.last_waiting()) is not None:
+            with suppress(RefusedError):  # it began, or was taken back, meanwhile
+                await self.stage.keeper.send_now(self.thread, waiting.turn_id)
+
+    async def remove(self) -> None:
+        if (waiting := await self.last_waiting()) is not None:
+            with suppress(RefusedError):
+                removal = await self.stage.keeper.remove_queued(self.thread, waiting.turn_id)
+                self.removed.append(removal.removed.start.prompt)
+
+    async def resume(self) -> None:
+        if self.started:
+            await self.stage.keeper.resume_queue(self.thread)
+
+    async def last_waiting(self) -> TurnRecord | None:
+        queued = (await self.snapshot()).queued if self.started else ()
+        return queued[-1] if queued else None
+
     async def tell_event(self, kind: EventKind) -> None:
         if self.started and (await self.snapshot()).active is not None:
             with suppress(RPCError):  # it ended meanwhile
@@ -191,7 +228,7 @@ class World:
         busy = thread.status in {SessionStatus.STARTING, SessionStatus.RUNNING}
         assert busy == (thread.active is not None), thread
         known = [*thread.recent, *([thread.active] if thread.active else []), *thread.queued]
-        assert [turn.turn_id for turn in known] == [f"t{number + 1}" for number in range(len(known))], thread
+        assert len({turn.turn_id for turn in known}) == len(known), thread
         for turn in thread.recent:
             assert turn.completed_at is not None, turn
             assert turn.reason is not None, turn
@@ -204,11 +241,18 @@ class World:
 
         async def settled() -> ThreadSnapshot:
             self.provider.end_all(RunState.FINISHED)
-            return await self.snapshot()
+            thread = await self.snapshot()
+            if thread.held:
+                await self.resume()
+            return thread
 
-        thread = await until(settled, lambda now: now.active is None and not now.queued)
-        await asyncio.gather(*self.stops)
-        assert {turn.idempotency_key for turn in thread.recent} == {start.idempotency_key for start in self.started}
+        over = [command for command in self.commands if not command.done()]
+        await until(settled, lambda now: now.active is None and not now.queued and all(task.done() for task in over))
+        await asyncio.gather(*self.commands)
+        thread = await self.snapshot()
+        given = [start.idempotency_key for start in self.started]
+        assert sorted(turn.idempotency_key for turn in thread.recent) == sorted(set(given) - set(self.removed))
+        assert not any(run.prompt in self.removed for run in self.provider.runs), "taken back, and run all the same"
         for turn in thread.recent:
             self.check_truth(turn)
 
