@@ -251,8 +251,9 @@ class World:
         await asyncio.gather(*self.commands)
         thread = await self.snapshot()
         given = [start.idempotency_key for start in self.started]
-        assert sorted(turn.idempotency_key for turn in thread.recent) == sorted(set(given) - set(self.removed))
-        assert not any(run.prompt in self.removed for run in self.provider.runs), "taken back, and run all the same"
+        assert sorted(turn.idempotency_key for turn in thread.recent) == sorted(set(given))
+        taken_back = {turn.idempotency_key for turn in thread.recent if turn.reason is Reason.REMOVED}
+        assert taken_back == set(self.removed)
         for turn in thread.recent:
             self.check_truth(turn)
 
@@ -271,6 +272,8 @@ class World:
                 assert run is None or run.session_id not in self.provider.sessions
             case Reason.STOPPED:
                 assert turn.state is TurnState.INTERRUPTED
+            case Reason.REMOVED | Reason.SESSION_BUSY:
+                assert run is None, "nothing was to be sent"
             case Reason.PROVIDER_UNREACHABLE:
                 assert turn.state is TurnState.ERROR
             case _:
