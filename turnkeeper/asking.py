@@ -35,6 +35,9 @@ def silence_as_timeout() -> Iterator[None]:
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
         raise TimeoutError from error
     except RPCError as error:
+        if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
+            # Ten updates of that workflow are under way, and Temporal takes no more at a time. A signal it takes.
+            raise TimeoutError from error
         if error.status is RPCStatusCode.FAILED_PRECONDITION:
             # Three workflow tasks went to a worker that never answered (frozen, or dying again and again): Temporal
             # then refuses updates of that workflow (measured, after 28 s). A signal it takes.

@@ -31,6 +31,7 @@ from turnkeeper.controls import ThreadControls
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
+    THREAD_TASK_TIMEOUT,
     WORKFLOW_TASK_QUEUE,
     EndpointSnapshot,
     PermissionRule,
@@ -166,6 +167,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
             thread,
             id=thread_workflow_id(thread_id),
             task_queue=self.task_queue,
+            task_timeout=THREAD_TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=attributes_of(thread.thread_id, thread.endpoint),
             static_summary=f"{thread.thread_id} on {thread.endpoint}",
@@ -190,6 +192,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
             thread,
             id=thread_workflow_id(thread_id),
             task_queue=self.task_queue,
+            task_timeout=THREAD_TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=attributes_of(thread.thread_id, thread.endpoint),
             start_signal="request_turn",

@@ -7,7 +7,7 @@ wrote. Durations are ISO 8601 (`PT10S`) or plain seconds in JSON; times are UTC.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -47,6 +47,10 @@ from turnkeeper.vocabulary import (
 )
 
 WORKFLOW_TASK_QUEUE: Final = "turnkeeper"
+
+THREAD_TASK_TIMEOUT: Final = timedelta(seconds=6)
+"""A worker that dies with a thread's workflow task in its hands is replaced after this long; 10 s by default, and no
+question to the thread is answered meanwhile."""
 
 
 def thread_workflow_id(thread_id: str) -> str:

@@ -12,7 +12,7 @@ from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout
 from turnkeeper.errors import ServiceUnavailableError
 from turnkeeper.findings import Adopt, AdoptResult, Reconcile, ThreadFinding
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import ThreadInput, thread_workflow_id
+from turnkeeper.messages import THREAD_TASK_TIMEOUT, ThreadInput, thread_workflow_id
 from turnkeeper.search_attributes import attributes_of
 
 RECONCILE_TIMEOUT: Final = 60.0
@@ -83,6 +83,7 @@ class ThreadRecovery:
             thread,
             id=thread_workflow_id(thread.thread_id),
             task_queue=self.task_queue,
+            task_timeout=THREAD_TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=attributes_of(thread.thread_id, thread.endpoint),
             static_summary=f"{thread.thread_id} on {thread.endpoint}",
@@ -98,6 +99,7 @@ class ThreadRecovery:
             thread,
             id=thread_workflow_id(thread.thread_id),
             task_queue=self.task_queue,
+            task_timeout=THREAD_TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=attributes_of(thread.thread_id, thread.endpoint),
             start_signal="request_adopt",

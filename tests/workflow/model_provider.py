@@ -21,6 +21,7 @@ from turnkeeper.observations import (
     Admission,
     AdmitRequest,
     Failure,
+    Gone,
     LookRequest,
     NotSent,
     NotThere,
@@ -29,6 +30,9 @@ from turnkeeper.observations import (
     PerhapsSent,
     PromptRequest,
     RelayRequest,
+    Replied,
+    ReplyReport,
+    ReplyRequest,
     Seen,
     SessionBusy,
     SessionMissing,
@@ -77,6 +81,8 @@ class Run:
     state: RunState = RunState.RUNNING
     posts: int = 1
     progress: int = 0
+    answers: list[str] = field(default_factory=list)
+    """Requests of its agent that were answered, each once."""
     beside: list[str] = field(default_factory=list)
     """Prompts of other runs that were live when this one was taken: there should be none."""
 
@@ -120,7 +126,7 @@ class ModelProvider:
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
-        return [self.admit, self.open_session, self.submit, self.look, self.abort, self.relay]
+        return [self.admit, self.open_session, self.submit, self.look, self.abort, self.answer, self.relay]
 
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:
@@ -179,7 +185,7 @@ class ModelProvider:
             return NotThere(what="prompt", busy=any(live.session_id == request.session_id for live in self.live))
         asking = run.state is RunState.ASKING
         question = OpenRequest(
-            request_id=f"per_{run.message_id}", kind="permission", session_id=run.session_id, title="?"
+            request_id=_request_of(run), kind="permission", session_id=run.session_id, title="bash", permission="bash"
         )
         return Seen(
             standing=STANDINGS[run.state],
@@ -201,9 +207,26 @@ class ModelProvider:
                 run.state = RunState.ABORTED
         return AbortReport(sent=True)
 
+    @activity.defn(name="answer")
+    async def answer(self, request: ReplyRequest) -> ReplyReport:
+        if self.away:
+            return Unreachable(failure=AWAY)
+        for run in self.live:
+            if run.state is RunState.ASKING and _request_of(run) == request.request_id:
+                run.answers.append(request.request_id)
+                run.progress += 1
+                run.state = RunState.RUNNING
+                return Replied()
+        return Gone()
+
     @activity.defn(name="relay")
     async def relay(self, request: RelayRequest) -> None:
         """Never attaches: a turn must settle right without it."""
 
     def _run(self, message_id: str) -> Run | None:
         return next((run for run in self.runs if run.message_id == message_id), None)
+
+
+def _request_of(run: Run) -> str:
+    """A new one each time that its agent asks."""
+    return f"per_{run.message_id}_{run.progress}"

@@ -25,10 +25,10 @@ from tests.e2e.waiting import until
 from tests.workflow.model_provider import LIVE, ModelProvider, Run, RunState
 from tests.workflow.stage import Stage, new_thread, tell
 from turnkeeper.client import StartedTurn
-from turnkeeper.errors import RefusedError
+from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import ThreadSnapshot, TurnRecord
-from turnkeeper.vocabulary import EventKind, OnBusy, Reason, SessionStatus, TurnState
+from turnkeeper.vocabulary import EventKind, OnBusy, PermissionReply, Reason, SessionStatus, TurnState
 
 SHORT: Final = TurnLimits(
     look_interval=timedelta(seconds=0.15),
@@ -50,6 +50,9 @@ SHORT: Final = TurnLimits(
 STEP: Final = 0.03
 """Seconds after a step: sometimes enough for the workflows to notice it, sometimes not. Both must be right."""
 
+ANSWERED_WITHIN: Final = 3.0
+"""Seconds after which an answer that is not delivered is kept as a signal."""
+
 STORIES: Final = int(os.environ.get("TURNKEEPER_STORIES", "25"))
 """Stories a run, some 2 s each; more for a longer search. `--hypothesis-show-statistics` says how turns ended."""
 
@@ -68,6 +71,7 @@ class Step(StrEnum):
     FINISH = "the agent finishes"
     FAIL = "the model fails"
     ASK = "the agent asks a person"
+    ANSWER = "the person answers"
     WORK = "the agent works on"
     CRASH = "the provider crashes"
     GO_AWAY = "the provider does not answer"
@@ -119,6 +123,8 @@ class World:
                 self.provider.end_all(RunState.FAILED)
             case Step.ASK:
                 self.provider.end_all(RunState.ASKING)
+            case Step.ANSWER:
+                self.later(self.answer())
             case Step.WORK:
                 self.provider.work()
             case Step.CRASH:
@@ -195,6 +201,15 @@ class World:
         queued = (await self.snapshot()).queued if self.started else ()
         return queued[-1] if queued else None
 
+    async def answer(self) -> None:
+        if not self.started or (await self.snapshot()).active is None:
+            return
+        for request in (await self.stage.keeper.turn(self.thread)).open_requests:
+            with suppress(RefusedError, ServiceUnavailableError):  # the turn is over; or the provider is away: kept
+                await self.stage.keeper.answer(
+                    self.thread, request.request_id, permission=PermissionReply.ONCE, within=ANSWERED_WITHIN
+                )
+
     async def tell_event(self, kind: EventKind) -> None:
         if self.started and (await self.snapshot()).active is not None:
             with suppress(RPCError):  # it ended meanwhile
@@ -220,6 +235,7 @@ class World:
     async def check(self) -> None:
         """After every step."""
         for run in self.provider.runs:
+            assert len(set(run.answers)) == len(run.answers), f"a request of {run.prompt} was answered twice"
             assert run.posts == 1, f"{run.prompt} was sent {run.posts} times"
             assert not run.beside, f"{run.prompt} was sent beside {run.beside}"
         if not self.started:
