@@ -24,7 +24,8 @@ def refusal(state: ThreadState, session_id: str) -> RefusedError | None:
     """Why a thread in `state` cannot take the session over, or None. Having it already is no reason."""
     if state.closed:
         return RefusedError("The thread is closed.", code="thread_closed", next_step="Use another thread.")
-    unused = state.session_id is None and not state.turns_accepted
+    opened = any(queued.new_session_id or queued.creation_key for queued in state.queue)
+    unused = state.session_id is None and state.active is None and not state.recent and not opened
     if unused or state.session_id == session_id:
         return None
     return RefusedError(

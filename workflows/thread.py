@@ -79,6 +79,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
         self._failed_stop: StopFailed | None = None
         self._failed_stops = 0
         self._admitting = 0
+        self._adopting = 0
         self._refused = False
         self._ending = False
         self._closing = False
@@ -96,8 +97,8 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
     async def _run_turns(self, thread: ThreadInput) -> ThreadSnapshot:
         while True:
             self._show()
-            await workflow.wait_condition(lambda: queueing.may_begin(self._state) or self._over() or self._full())
-            begun = threads.begin_next(self._state, workflow.now())
+            await workflow.wait_condition(lambda: self._may_begin() or self._over() or self._full())
+            begun = threads.begin_next(self._state, workflow.now()) if self._may_begin() else None
             if begun is not None:
                 self._state, queued = begun
                 await self._run_turn(queued)
@@ -293,6 +294,10 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
                 )
             except WorkflowAlreadyStartedError:
                 await workflow.sleep(PREDECESSOR_PAUSE, summary="an earlier turn of this thread id winds down")
+
+    def _may_begin(self) -> bool:
+        """A prompt that was given while a session is being taken over waits for it, and for the run in it."""
+        return queueing.may_begin(self._state) and not self._adopting
 
     # Ending a run.
 

@@ -32,6 +32,7 @@ class ThreadAdoption:
     _input: ThreadInput
     _state: ThreadState
     _admitting: int
+    _adopting: int
     _refused: bool
     _ending: bool
 
@@ -60,12 +61,19 @@ class ThreadAdoption:
         """Whether the thread had the session already."""
         if self._state.session_id == command.session_id:
             return True
-        found = await self._ask_for_session(command)
+        self._adopting += 1
         try:
+            # A start at the door may be about to open a session of the thread's own.
+            await workflow.wait_condition(lambda: not self._admitting)
+            if (error := adoption.refusal(self._state, command.session_id)) is not None:
+                raise to_application_error(error)
+            found = await self._ask_for_session(command)
             repeated = self._state.session_id == command.session_id
             self._state = adoption.adopted(self._state, found, workflow.now())
         except RefusedError as error:
             raise to_application_error(error) from error
+        finally:
+            self._adopting -= 1
         self._show()
         return repeated
 

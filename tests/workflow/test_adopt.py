@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
@@ -13,6 +15,7 @@ from turnkeeper.failures import to_application_error
 from turnkeeper.findings import Adoption, LiveRun
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import thread_workflow_id
+from turnkeeper.observations import Admission
 from turnkeeper.vocabulary import Reason, SessionStatus, Standing, TurnState
 
 LIVE = LiveRun(message_id="msg_theirs", prompt="typed by a person")
@@ -158,3 +161,36 @@ async def test_an_adoption_while_no_worker_is_up_is_kept_and_done(
         assert (settled.recent[0].state, settled.session_id) == (TurnState.COMPLETED, "ses_theirs")
         assert (await outcome_of(empty_stage.turn_of(thread))).reason is Reason.FINISHED
         assert empty_stage.client.get_workflow_handle(thread_workflow_id(thread)) is not None
+
+
+async def test_a_prompt_given_during_the_adoption_waits_for_the_run_that_is_taken_over(stage: Stage) -> None:
+    adopting = Held(live(stage))
+    stage.provider.says("adopt_session", adopting)
+    thread = new_thread()
+    asked = asyncio.create_task(stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread))
+    await stage.provider.called("adopt_session")
+    started = asyncio.create_task(stage.keeper.start_turn(thread, "and then?"))
+    adopting.released.set()
+    adopted = await asked
+    await started
+    settled = await stage.settled_thread(thread, turns=2)
+    assert [turn.adopted for turn in settled.recent] == [True, False]
+    assert settled.recent[0].turn_id == adopted.turn_id
+    (resumed,) = stage.provider.requests("open_session")
+    assert resumed.session_id == "ses_theirs"
+
+
+async def test_a_session_that_a_start_just_opened_is_the_threads_and_nothing_is_marked(stage: Stage) -> None:
+    own = Admission(task_queue=stage.queue, directory="/srv/shop", limits=TurnLimits(), session_id="ses_own")
+    admission = Held(own)
+    stage.provider.says("admit", admission)
+    thread = new_thread()
+    started = asyncio.create_task(stage.start(thread))
+    await stage.provider.called("admit")
+    asked = asyncio.create_task(stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread))
+    admission.released.set()
+    with pytest.raises(RefusedError):
+        await asked
+    await started
+    assert (await stage.settled_thread(thread)).session_id == "ses_own"
+    assert stage.provider.count("adopt_session") == 0
