@@ -381,6 +381,7 @@ class ThreadSnapshot(Record):
     closed: bool = False
     held: bool = Field(default=False, description="what waits does so until somebody says that it shall go on")
     recent: tuple[TurnRecord, ...] = ()
+    permissions: tuple[PermissionRule, ...] = Field(default=(), description="of the running turn, and of those to come")
     last_error: str | None = None
     refusals: tuple[Refusal, ...] = ()
 

@@ -73,6 +73,9 @@ def describe_thread(thread: ThreadSnapshot) -> str:
     if (what_to_do := next_step(thread)) is not None:
         rows.append(("what to do", what_to_do))
     rows += [(f"turn {turn.turn_id}", _recent_words(turn)) for turn in reversed(thread.recent)]
+    if thread.permissions:
+        rules = (f"{rule.action} {rule.permission}:{rule.target}" for rule in thread.permissions)
+        rows.append(("permission rules", ", ".join(rules)))
     return _table(rows)
 
 

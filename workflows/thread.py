@@ -151,6 +151,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
             held=self._state.held,
             closed=self._state.closed,
             recent=self._state.recent,
+            permissions=self._state.permissions,
             last_error=self._state.last_error,
             refusals=self._state.refusals,
         )

@@ -163,6 +163,13 @@ def test_show_tells_how_to_answer(capsys: Said) -> None:
 # --- unattended
 
 
+def test_show_tells_the_rules(capsys: Said) -> None:
+    rules = (PermissionRule(permission="bash", target="git *", action=PolicyAction.ALLOW),)
+    keeper = ScriptedKeeper(threads_seen=(thread(permissions=rules),))
+    assert app.execute(["show", "shop"], connector_of(keeper)) == Exit.OK
+    assert "permission rules, the first match decides: allow bash:git *\n" in capsys.readouterr().out
+
+
 def test_run_takes_rules_and_denials_come_first() -> None:
     keeper = ScriptedKeeper(start=STARTED, ends_with=result())
     keeper.over.set()

@@ -172,6 +172,7 @@ async def test_a_rule_answers_on_every_turn_of_the_thread(stage: Stage) -> None:
     assert stage.provider.count("answer") == 2
     (given,) = (await stage.keeper.turn(thread_id)).answers
     assert (given.state, given.by) == (AnswerState.DELIVERED, AnsweredBy.POLICY)
+    assert (await stage.keeper.thread(thread_id)).permissions == (allow,)
     inputs = await stage.turn_of(thread_id).fetch_history()
     (payload,) = inputs.events[0].workflow_execution_started_event_attributes.input.payloads
     assert TurnInput.model_validate_json(payload.data).permissions == (allow,)

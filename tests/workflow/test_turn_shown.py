@@ -11,9 +11,11 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle
 
 from tests.e2e.waiting import until
-from tests.workflow.scripted_provider import RUNNING, answered, asks, stands
+from tests.workflow.scripted_provider import RUNNING, answered, asking, asks, stands
 from tests.workflow.stage import ENDPOINT, Stage, events_of, new_thread, outcome_of, snapshot, tell
 from turnkeeper import search_attributes
+from turnkeeper.messages import Answer
+from turnkeeper.observations import OpenRequest, Option, Question
 from turnkeeper.vocabulary import EventKind, Reason, Standing, TurnState
 
 BEGIN = "Rename the customer table"
@@ -121,3 +123,22 @@ async def test_the_providers_own_retry_shows_with_its_time_until_it_is_over(stag
     await tell(turn, EventKind.IDLE)
     assert (await outcome_of(turn)).reason is Reason.FINISHED
     assert (await snapshot(turn)).retry_at is None
+
+
+async def test_the_page_of_a_waiting_turn_says_who_asks_what_and_how_it_was_answered(stage: Stage) -> None:
+    question = OpenRequest(
+        request_id="que_1",
+        kind="question",
+        session_id="ses_child",
+        title="Which colour?",
+        questions=(Question(text="Which colour?", options=(Option(label="red"), Option(label="green"))),),
+    )
+    stage.provider.says("look", lambda _: answered() if stage.provider.count("answer") else asking(question))
+    turn = await stage.turn()
+    asked = "| open question | Which colour? (red, green): `que_1`, a sub-agent in ses_child |"
+    await until(lambda: shown(turn), lambda text: asked in text)
+    await turn.execute_update("answer", Answer(request_id="que_1", answers=(("red",),)))
+    await outcome_of(turn)
+    text = await shown(turn)
+    assert "| answer to que_1 | delivered, by person |" in text
+    assert "open question" not in text

@@ -159,7 +159,7 @@ def _reply_words(reply: Reply | None) -> str:
     if reply is None:
         return "somehow"
     if reply.permission is not None:
-        return f"{reply.permission}{f' ({reply.message})' if reply.message else ''}"
+        return f"{reply.permission}{f' ({one_line(reply.message, LINE_CHARACTERS)})' if reply.message else ''}"
     if reply.answers is None:
         return "rejected"
-    return "; ".join(", ".join(choices) for choices in reply.answers)
+    return one_line("; ".join(", ".join(choices) for choices in reply.answers), LINE_CHARACTERS)

@@ -77,7 +77,7 @@ def change_line(change: Change) -> str:
 
 def answering(thread_id: str, request: OpenRequest) -> tuple[str, ...]:
     """What is asked in full, and the command that answers it. Never cut: somebody types it."""
-    command = f"turnkeeper answer {shlex.quote(thread_id)} {shlex.quote(request.request_id)}"
+    command = f"turnkeeper answer {shlex.quote(thread_id)} {shlex.quote(printable(request.request_id))}"
     if request.kind == "permission":
         return (f"{command} --once", "or instead of --once: --always, --reject, --reject --message TEXT")
     found: list[str] = []

@@ -148,6 +148,9 @@ def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot |
         f"endpoint {thread.endpoint}, directory {one_line(thread.directory, PROMPT_SHOWN * 4)}",
         f"provider session {thread.session_id or (turn.session_id if turn else None) or 'none yet'}",
     ]
+    if thread.permissions:
+        rules = ", ".join(f"{rule.action} {rule.permission}:{rule.target}" for rule in thread.permissions)
+        found.append(f"permission rules, the first match decides: {one_line(rules, PROMPT_SHOWN * 4)}")
     if thread.last_error:
         found.append(f"last error: {one_line(thread.last_error, lines.LINE_CHARACTERS)}")
     if what_to_do := next_step(thread):
