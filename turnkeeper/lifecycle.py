@@ -20,7 +20,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from turnkeeper import requests
+from turnkeeper import replies, requests
 from turnkeeper.limits import TurnLimits, in_words
 from turnkeeper.messages import PermissionRule
 from turnkeeper.observations import (
@@ -151,7 +151,7 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
         case StopAsked() | StopGivenUp() | AbortReported():
             return learn_of_stop(turn, fact, now)
         case AnswerGiven() | ReplyStarted() | ReplyReported():
-            return requests.learn(turn, fact, now)
+            return replies.learn(turn, fact, now)
         case Settled(outcome):
             if outcome.state not in TERMINAL:
                 raise IllegalTransitionError(f"settled as {outcome.state}")
@@ -309,7 +309,7 @@ def _decide_delivery(turn: Turn, now: datetime) -> Decision:
 
 
 def _decide_running(turn: Turn, now: datetime) -> Decision:
-    if (reply := requests.due_reply(turn, now)) is not None:
+    if (reply := replies.due_reply(turn, now)) is not None:
         return reply
     if turn.wake is not None:
         return Look(turn.wake)
@@ -317,7 +317,7 @@ def _decide_running(turn: Turn, now: datetime) -> Decision:
         return Look(Wake.TIMER)
     stalled_at = _stalled_at(turn)
     if stalled_at is None or now < stalled_at:
-        return _wait(turn, _waiting_for(turn), turn.look_due, stalled_at, requests.next_reply_at(turn))
+        return _wait(turn, _waiting_for(turn), turn.look_due, stalled_at, replies.next_reply_at(turn))
     if turn.looked_at is None or turn.looked_at < stalled_at:
         return Look(Wake.TIMER)
     return GiveUp(StopCause.STALLED, f"nothing new since {turn.progress_at:%H:%M:%S} UTC")

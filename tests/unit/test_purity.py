@@ -28,6 +28,7 @@ PURE: Final = frozenset(
         "queueing",
         "readings",
         "reconciliation",
+        "replies",
         "requests",
         "stopping",
         "threads",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.scripted_turn import SILENT, T0, seconds
 from tests.unit.turn_story import ACCEPTED, NO_ANSWER, OPENED, RUNNING, STOP, Story, accepted
-from turnkeeper import requests
+from turnkeeper import replies, requests
 from turnkeeper.lifecycle import begin, state_of
 from turnkeeper.limits import MAX_REQUESTS_KEPT, TurnLimits
 from turnkeeper.messages import Answer, AnswerResult, PermissionRule
@@ -285,7 +285,7 @@ def test_a_rule_answers_without_a_person() -> None:
 
 def test_a_rule_that_denies_tells_the_agent_to_go_on() -> None:
     send = sends(ruled(PermissionRule(permission="*", action=PolicyAction.DENY)))
-    assert (send.reply.permission, send.reply.message) == (PermissionReply.REJECT, requests.DENIED)
+    assert (send.reply.permission, send.reply.message) == (PermissionReply.REJECT, replies.DENIED)
 
 
 def test_a_rule_whose_answer_is_refused_leaves_it_to_a_person() -> None:
