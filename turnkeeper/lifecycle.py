@@ -342,9 +342,10 @@ def _waiting_for(turn: Turn) -> str:
         return "the provider to begin"
     seen = turn.seen
     if turn.unreachable_since is not None:
-        return "the provider to answer"
+        why = f" ({turn.unreachable.message})" if turn.unreachable is not None else ""
+        return f"the provider to answer{why}"
     if seen is None:
-        return "the provider to begin"
+        return "the provider, which was given the prompt"  # it may be at work: nobody has looked yet
     if requests.waits_for_person(turn):
         return f"a person: {len(requests.open_requests(turn))} open"
     if seen.retry_at is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.unit.cli_stand_ins import (
     SETTLED,
     STARTED,
     STOPPED,
+    T0,
     ScriptedKeeper,
     connector_of,
     outcome,
@@ -25,6 +27,7 @@ from turnkeeper.cli import app, endings
 from turnkeeper.cli.endings import Exit
 from turnkeeper.cli.names import thread_for_key
 from turnkeeper.cli.service import CONNECTION_VARIABLES, Service
+from turnkeeper.client import ThreadSummary
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import InterruptResult
 from turnkeeper.vocabulary import OnLost, Reason, TurnState
@@ -128,6 +131,8 @@ def test_run_reads_a_long_prompt_from_stdin(monkeypatch: pytest.MonkeyPatch) -> 
         (["run", ""], "The prompt is empty."),
         (["run", " \n"], "The prompt is empty."),
         (["run", "x" * 300_000], "300,000 characters; 262,144 are allowed"),
+        (["run", "--dir", "", "x"], "it is empty; write a directory, or . for this one."),
+        (["dev", "--scripted", "--state-dir", "/proc/x"], "The state directory /proc/x cannot be used (No such file"),
         (["run", "--dir", "/no/such/place", "x"], "/no/such/place does not exist."),
         (["run", "--dir", __file__, "x"], "is not a directory."),
         (["run", "--model", "gpt", "x"], "--model 'gpt': write provider/model."),
@@ -211,7 +216,26 @@ def test_threads_are_listed_with_their_last_turn(capsys: Said) -> None:
 def test_threads_are_listed_while_no_worker_is_up(capsys: Said) -> None:
     keeper = ScriptedKeeper(threads_seen=[ServiceUnavailableError("nobody")])
     assert app.execute(["threads"], connector_of(keeper)) == Exit.OK
-    assert "shop    local     unknown" in capsys.readouterr().out
+    said = capsys.readouterr()
+    header, row = said.out.splitlines()
+    assert header.split() == ["THREAD", "ENDPOINT", "STATUS", "LAST", "TURN", "PROMPT", "BEGUN"]
+    assert row.split()[:5] == ["shop", "local", "unknown", "?", "?"]
+    assert "no worker answers" in said.err
+
+
+def test_a_list_that_was_cut_says_so(capsys: Said) -> None:
+    class Two(ScriptedKeeper):
+        async def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]:
+            assert not only_open
+            for name in ("new", "old")[:limit]:
+                yield ThreadSummary(name, "local", T0, open=True)
+
+    assert app.execute(["threads", "--limit", "1"], connector_of(Two())) == Exit.OK
+    said = capsys.readouterr()
+    assert ("new" in said.out, "old" in said.out) == (True, False)
+    assert "these are the latest 1; --limit shows more." in said.err
+    app.execute(["threads", "--limit", "2"], connector_of(Two()))
+    assert not capsys.readouterr().err
 
 
 def test_threads_as_json(capsys: Said) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from tests.unit.cli_stand_ins import ScriptedKeeper
 from turnkeeper.cli import app
+from turnkeeper.cli import doctor as doctors
 from turnkeeper.cli.endings import Exit
 from turnkeeper.cli.presses import Press, asked_to_end, ctrl_c
 from turnkeeper.cli.service import Connector, Service
@@ -95,6 +97,20 @@ def test_what_is_wrong_is_said_with_what_to_do(
     assert app.execute(["doctor"], connector) == Exit.ENDED_OTHERWISE
     bad = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
     assert any(words in line for line in bad)
+
+
+async def test_a_worker_of_the_embedded_stack_is_not_to_be_started_by_hand(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = temporal(poller_age=None)
+
+    async def embedded(state: Path) -> Service:
+        return replace(await plain(state), embedded=True)
+
+    await doctors.doctor(embedded, Path("/x"), as_json=False)
+    said = capsys.readouterr().out
+    assert "`turnkeeper dev` starts it again; see its terminal" in said
+    assert "worker.py" not in said
 
 
 def test_programs_read_one_check_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli_stand_ins import T0, ScriptedKeeper, service_of
+from turnkeeper.cli import app
 from turnkeeper.cli.dev import StackOrder, addresses, choose_model
 from turnkeeper.cli.doctor import judge
 from turnkeeper.cli.service import EMBEDDED_ENDPOINT, default_state_dir, find_service
 from turnkeeper.cli.worker_process import READY, forget_other_services, worker_environment, worker_hook
 from turnkeeper.dev.opencode_setup import UserSetup
-from turnkeeper.dev.stack_state import Ports, StackState
+from turnkeeper.dev.stack_state import Ports, StackLock, StackState
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.messages import EndpointSnapshot
 from turnkeeper.observations import Failure, RelayStatus
@@ -126,6 +127,30 @@ async def test_a_killed_stack_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text(json.dumps(state(tmp_path).model_dump(mode="json")))
     with pytest.raises(ServiceUnavailableError, match="ended without cleaning up"):
         await find_service(tmp_path, {})
+
+
+async def test_a_place_without_a_stack_is_told_how_to_start_one_there(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailableError, match=rf"Start one with: turnkeeper dev --state-dir {tmp_path}\."):
+        await find_service(tmp_path, {})
+
+
+async def test_an_address_of_the_ui_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="TURNKEEPER_UI_URL is no address of a web page"):
+        await find_service(tmp_path, {"TURNKEEPER_UI_URL": "nonsense"})
+
+
+def test_a_second_stack_on_a_directory_says_nothing_of_starting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = StackLock(tmp_path).take()
+    try:
+        code = app.execute(["dev", "--scripted", "--state-dir", str(tmp_path), "--workspace", str(tmp_path)])
+    finally:
+        lock.release()
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert "A stack already runs on" in said.err
+    assert "choose another directory with --state-dir" in said.err
 
 
 def test_links_are_made_for_odd_names() -> None:

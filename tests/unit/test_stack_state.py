@@ -72,7 +72,7 @@ def test_a_broken_file_is_no_stack(tmp_path: Path, content: str) -> None:
     with pytest.raises(StackNotFoundError, match="No stack runs"):
         read_stack(tmp_path)
     lock = StackLock(tmp_path).take()
-    with pytest.raises(StackNotFoundError, match="still starting"):
+    with pytest.raises(StackNotFoundError, match="is starting or stopping"):
         read_stack(tmp_path)
     lock.release()
 

@@ -26,7 +26,17 @@ from turnkeeper.cli import threads as listings
 from turnkeeper.cli import usage
 from turnkeeper.cli.endings import DEBUG_VARIABLE, Exit, complain, leave
 from turnkeeper.cli.json_lines import usage_entry, write_entry
-from turnkeeper.cli.options import Allow, AsJson, Deadline, Deny, RequestTimeout, Scripted, StateDir, Thread
+from turnkeeper.cli.options import (
+    Allow,
+    AsJson,
+    Deadline,
+    Deny,
+    RequestTimeout,
+    Scripted,
+    StateDir,
+    Thread,
+    given_directory,
+)
 from turnkeeper.cli.reporting import errors_as_json
 from turnkeeper.cli.service import Connector, default_state_dir, find_service
 from turnkeeper.dev.errors import EmbeddedStackError
@@ -144,7 +154,12 @@ def run(  # noqa: PLR0913 - each is an option of the command
     *,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", metavar="DIR", help="Where the agent works. Default: the thread's own, else here."),
+        typer.Option(
+            "--dir",
+            parser=given_directory,
+            metavar="DIR",
+            help="Where the agent works. Default: the thread's own, else here.",
+        ),
     ] = None,
     thread: Annotated[
         str | None,
@@ -265,7 +280,13 @@ def adopt(
     ] = None,
     directory: Annotated[
         Path | None,
-        typer.Option("--directory", "--dir", metavar="DIR", help="Refuse a session that works anywhere else."),
+        typer.Option(
+            "--directory",
+            "--dir",
+            parser=given_directory,
+            metavar="DIR",
+            help="Refuse a session that works anywhere else.",
+        ),
     ] = None,
     state_dir: StateDir = None,
     as_json: AsJson = False,

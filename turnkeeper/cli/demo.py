@@ -17,7 +17,7 @@ from turnkeeper.cli.service import find_service
 from turnkeeper.cli.worker_process import forget_other_services
 from turnkeeper.dev.opencode_setup import find_user_setup
 from turnkeeper.dev.stack import EmbeddedStack
-from turnkeeper.dev.stack_state import ModelSource, Ports
+from turnkeeper.dev.stack_state import ModelSource, Ports, prepare_state_directory
 
 FILE: Final = "hello.txt"
 PROMPT: Final = f"write {FILE}: Every turn ends, and says why."
@@ -37,7 +37,8 @@ async def demo(state_dir: Path, model_source: ModelSource | None, *, as_json: bo
     """
     forget_other_services(os.environ)
     workspace = state_dir / "workspace"
-    workspace.mkdir(parents=True, exist_ok=True)
+    prepare_state_directory(state_dir)
+    workspace.mkdir(exist_ok=True)
     written = workspace / FILE
     written.unlink(missing_ok=True)  # of an earlier demo: what is shown below is of this turn
     model = choose_model(model_source, find_user_setup())

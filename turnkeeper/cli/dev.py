@@ -13,11 +13,11 @@ from pathlib import Path
 
 from turnkeeper.cli.endings import Exit, complain
 from turnkeeper.cli.presses import asked_to_end
-from turnkeeper.cli.service import EMBEDDED_ENDPOINT, default_state_dir
+from turnkeeper.cli.service import EMBEDDED_ENDPOINT, with_state_dir
 from turnkeeper.cli.worker_process import forget_other_services, worker_hook
 from turnkeeper.dev.opencode_setup import UserSetup, find_user_setup
 from turnkeeper.dev.stack import EmbeddedStack, StackSettings
-from turnkeeper.dev.stack_state import ModelSource, Ports, StackState
+from turnkeeper.dev.stack_state import ModelSource, Ports, StackLock, StackState, prepare_state_directory
 from turnkeeper.search_attributes import ALL
 
 
@@ -42,6 +42,8 @@ async def dev(order: StackOrder) -> Exit:
     forget_other_services(os.environ)
     model = choose_model(order.model_source, find_user_setup())
     settings = stack_settings(order, model.source)
+    prepare_state_directory(settings.state)
+    StackLock(settings.state).refuse_if_held()
     with asked_to_end() as asked:
         say(f"starting Temporal, OpenCode and a worker; everything is kept in {settings.state}")
         running = asyncio.create_task(_keep_running(settings, order, model))
@@ -112,8 +114,8 @@ def addresses(state: StackState, order: StackOrder, model: Model) -> Iterator[st
 
 
 def _ready(order: StackOrder) -> str:
-    other_place = "" if order.state_dir == default_state_dir() else f" --state-dir {order.state_dir}"
-    return f'ready: in another terminal, turnkeeper run{other_place} "your prompt"; Ctrl-C here stops everything'
+    run = with_state_dir("turnkeeper run", order.state_dir)
+    return f'ready: in another terminal, {run} "your prompt"; Ctrl-C here stops everything'
 
 
 def say(line: str) -> None:

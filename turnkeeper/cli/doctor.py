@@ -71,7 +71,7 @@ async def _checks(connector: Connector, state_dir: Path) -> AsyncIterator[Check]
     yield Check("temporal", ok=True, text=f"reached {service.where}, namespace {service.temporal.namespace!r}")
     yield await _search_attributes(service.temporal)
     for kind, queue in _QUEUES:
-        yield await _pollers(service.temporal, kind, queue)
+        yield await _pollers(service, kind, queue)
     try:
         names = await service.endpoints()
     except RPCError as error:
@@ -103,8 +103,8 @@ async def _search_attributes(client: Client) -> Check:
     return Check(what, ok=True, text=f"all {len(ALL)} are there")
 
 
-async def _pollers(client: Client, kind: str, queue: TaskQueueType.ValueType) -> Check:
-    what = f"worker for {kind}"
+async def _pollers(service: Service, kind: str, queue: TaskQueueType.ValueType) -> Check:
+    what, client = f"worker for {kind}", service.temporal
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             answer = await client.workflow_service.describe_task_queue(
@@ -121,9 +121,12 @@ async def _pollers(client: Client, kind: str, queue: TaskQueueType.ValueType) ->
     seen = [poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in answer.pollers]
     fresh = [moment for moment in seen if (now - moment).total_seconds() <= POLLER_FRESH]
     if fresh:
-        return Check(what, ok=True, text=f"{len(fresh)} on task queue {WORKFLOW_TASK_QUEUE!r}")
+        return Check(
+            what, ok=True, text=f"{len(fresh)} on task queue {WORKFLOW_TASK_QUEUE!r}, last seen {ago(max(fresh), now)}"
+        )
+    start = "`turnkeeper dev` starts it again; see its terminal" if service.embedded else "start `python worker.py`"
     last = f", the last was seen {ago(max(seen), now)}" if seen else ""
-    return Check(what, ok=False, text=f"none on task queue {WORKFLOW_TASK_QUEUE!r}{last}; start `python worker.py`")
+    return Check(what, ok=False, text=f"none on task queue {WORKFLOW_TASK_QUEUE!r}{last}; {start}")
 
 
 async def _endpoint(service: Service, name: str) -> Check:
@@ -131,7 +134,7 @@ async def _endpoint(service: Service, name: str) -> Check:
     try:
         snapshot = await service.keeper.endpoint(name)
     except TurnkeeperError as error:
-        return Check(what, ok=False, text=str(error))
+        return Check(what, ok=False, text=error.message)
     return judge(what, snapshot, datetime.now(UTC))
 
 

@@ -16,6 +16,13 @@ from turnkeeper.messages import PermissionRule
 from turnkeeper.vocabulary import PolicyAction
 
 
+def given_directory(text: str) -> Path:
+    """A directory that was named; a script's empty variable does not mean "here"."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; write a directory, or . for this one.")
+    return Path(text)
+
+
 def _span(text: str) -> timedelta:
     try:
         return parse_span(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from turnkeeper.messages import endpoint_workflow_id, turn_workflow_id
 STATE_VARIABLE: Final = "TURNKEEPER_STATE_DIR"
 UI_VARIABLE: Final = "TURNKEEPER_UI_URL"
 """Base address of the Temporal UI, for links. The embedded stack knows its own."""
+
+_UI_FORM: Final = "Write https://temporal.example.com, or unset it."
 
 CONNECTION_VARIABLES: Final = ("TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE", "TEMPORAL_NAMESPACE")
 """Any of these set means: not the embedded stack."""
@@ -84,12 +87,12 @@ async def find_service(state_dir: Path, environ: Mapping[str, str] = os.environ)
         ServiceUnavailableError: nothing to connect to, or it does not answer.
 
     """
-    ui = environ.get(UI_VARIABLE)
+    ui = _ui(environ)
     if named := [name for name in CONNECTION_VARIABLES if environ.get(name)]:
         client = await connect()
         return Service(Turnkeeper(client), client, f"by {', '.join(named)}", ui)
     try:
-        state = read_stack(state_dir)
+        state = read_stack(state_dir, with_state_dir("turnkeeper dev", state_dir))
     except StackNotFoundError as error:
         raise ServiceUnavailableError(
             str(error), code="no_stack", next_step="Or set TEMPORAL_ADDRESS to use a Temporal of your own."
@@ -101,9 +104,16 @@ async def find_service(state_dir: Path, environ: Mapping[str, str] = os.environ)
     )
 
 
+def _ui(environ: Mapping[str, str]) -> str | None:
+    ui = environ.get(UI_VARIABLE)
+    if ui and not ui.startswith(("http://", "https://")):
+        raise RefusedError(f"{UI_VARIABLE} is no address of a web page.", code="invalid_input", next_step=_UI_FORM)
+    return ui or None
+
+
 def _stopped(state_dir: Path) -> str | None:
     try:
-        read_stack(state_dir)
+        read_stack(state_dir, with_state_dir("turnkeeper dev", state_dir))
     except StackNotFoundError as error:
         return str(error)
     return None
@@ -112,6 +122,11 @@ def _stopped(state_dir: Path) -> str | None:
 def embedded_environment(state: StackState) -> dict[str, str]:
     """The `TEMPORAL_*` variables of the embedded stack, for our clients and its worker."""
     return {"TEMPORAL_ADDRESS": state.temporal_address, "TEMPORAL_NAMESPACE": state.namespace}
+
+
+def with_state_dir(command: str, state_dir: Path) -> str:
+    """`command` for the stack in `state_dir`, as it is to be typed."""
+    return command if state_dir == default_state_dir() else f"{command} --state-dir {shlex.quote(str(state_dir))}"
 
 
 def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:

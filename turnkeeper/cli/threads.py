@@ -10,7 +10,7 @@ from typing import Final
 
 from turnkeeper.cli import lines
 from turnkeeper.cli.choice import choose_view
-from turnkeeper.cli.endings import Exit
+from turnkeeper.cli.endings import Exit, complain
 from turnkeeper.cli.figures import ago, one_line
 from turnkeeper.cli.following import Follower
 from turnkeeper.cli.json_lines import write_entry
@@ -35,7 +35,8 @@ PROMPT_SHOWN: Final = 60
 async def list_threads(connector: Connector, state_dir: Path, limit: int, *, as_json: bool) -> Exit:
     """The latest threads, newest first."""
     service = await connector(state_dir)
-    found = [summary async for summary in service.keeper.threads(limit)]
+    found = [summary async for summary in service.keeper.threads(limit + 1)]
+    found, more = found[:limit], found[limit:]
     at_once = asyncio.Semaphore(ASKED_AT_ONCE)
     snapshots = await asyncio.gather(*(_ask(service.keeper, summary, at_once) for summary in found))
     shown = [pair for pair in zip(found, snapshots, strict=True) if not _never_began(*pair)]
@@ -49,6 +50,10 @@ async def list_threads(connector: Connector, state_dir: Path, limit: int, *, as_
     now = datetime.now(UTC)
     rows = [_thread_row(summary, snapshot, now) for summary, snapshot in shown]
     sys.stdout.writelines(columns(("THREAD", "ENDPOINT", "STATUS", "LAST TURN", "PROMPT", "BEGUN"), rows))
+    if any(snapshot is None for _, snapshot in shown):
+        complain("no worker answers for the threads marked ?; see `turnkeeper doctor`.")
+    if more:
+        complain(f"these are the latest {limit}; --limit shows more.")
     return Exit.OK
 
 
@@ -73,7 +78,7 @@ def _latest(thread: ThreadSnapshot) -> TurnRecord | None:
 def _thread_row(summary: ThreadSummary, thread: ThreadSnapshot | None, now: datetime) -> tuple[str, ...]:
     begun = ago(summary.started_at, now)
     if thread is None:
-        return (summary.thread_id, summary.endpoint, "unknown" if summary.open else "closed", "", "", begun)
+        return (summary.thread_id, summary.endpoint, "unknown" if summary.open else "closed", "?", "?", begun)
     turn = _latest(thread)
     status = str(thread.status) if summary.open else "closed"
     prompt = one_line(turn.prompt_start, PROMPT_SHOWN) if turn else ""

@@ -29,6 +29,12 @@ class ProcessFailedError(EmbeddedStackError):
     code = "process_failed"
 
 
+class StateDirectoryError(EmbeddedStackError):
+    """The state directory cannot be made or used."""
+
+    code = "state_directory"
+
+
 class StackHeldError(EmbeddedStackError):
     """Another living stack owns the state directory."""
 

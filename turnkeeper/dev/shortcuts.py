@@ -51,7 +51,8 @@ def hand_over(call: Call) -> Plan | None:
 def plain_answer(prompt: str) -> TextStep:
     """Few tokens: every one is an event in OpenCode."""
     said = _excerpt(prompt, _QUOTE)
-    return TextStep(say=f'scripted model: you said "{said}". I only act on "write FILE: TEXT", "bash: CMD" and plans.')
+    orders = '"write FILE: TEXT", "bash: CMD", "count to N", "ask QUESTION? A, B" and "sub-agent: ORDER"'
+    return TextStep(say=f'scripted model: you said "{said}". I only act on {orders}.')
 
 
 def _write(call: Call) -> Plan | None:

@@ -21,12 +21,12 @@ from turnkeeper.dev.opencode_server import OpenCodeServer, Permissions
 from turnkeeper.dev.ports import choose_port
 from turnkeeper.dev.processes import Readiness, SupervisedProcess
 from turnkeeper.dev.stack_state import (
-    OWNER_ONLY_FOLDER,
     ModelSource,
     Ports,
     StackLock,
     StackState,
     forget_state,
+    prepare_state_directory,
     read_ports,
     refuse_leftovers,
     write_ports,
@@ -186,8 +186,7 @@ class EmbeddedStack:
             await self._processes()[name].start()
 
     async def _start(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._directory.chmod(OWNER_ONLY_FOLDER)
+        prepare_state_directory(self._directory)
         self._open.callback(StackLock(self._directory).take().release)
         await asyncio.to_thread(refuse_leftovers, self._directory)
         self._started_at = time.time()

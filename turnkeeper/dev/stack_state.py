@@ -18,7 +18,7 @@ from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from turnkeeper.dev.errors import StackHeldError, StackNotFoundError
+from turnkeeper.dev.errors import StackHeldError, StackNotFoundError, StateDirectoryError
 
 STATE_FILE: Final = "stack.json"
 LOCK_FILE: Final = "stack.lock"
@@ -80,15 +80,22 @@ class StackLock:
         try:
             _lock_exclusively(descriptor)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
-            raise StackHeldError(
-                f"A stack already runs on {self._path.parent}: {holder}. Use it, stop it, or choose another directory."
-            ) from error
+            raise StackHeldError(self._held()) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}".encode(), 0)
         self._file = descriptor
         return self
+
+    def refuse_if_held(self) -> None:
+        """Raises StackHeldError as `take` does, and takes nothing."""
+        if self.is_held():
+            raise StackHeldError(self._held())
+
+    def _held(self) -> str:
+        holder = self._path.read_text(errors="replace").strip()[:200] or "another process"
+        where = f"A stack already runs on {self._path.parent}: {holder}."
+        return f"{where} Use it, stop it, or choose another directory with --state-dir."
 
     def release(self) -> None:
         if self._file is not None:
@@ -120,8 +127,23 @@ def _lock_exclusively(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def read_stack(state: Path) -> StackState:
-    """The stack that runs on `state`.
+def prepare_state_directory(state: Path) -> None:
+    """Make it if it is not there, for its owner alone.
+
+    Raises:
+        StateDirectoryError: it cannot be made or used.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        state.chmod(OWNER_ONLY_FOLDER)
+    except OSError as error:
+        raise StateDirectoryError(
+            f"The state directory {state} cannot be used ({error.strerror}). Choose another one with --state-dir."
+        ) from error
+
+
+def read_stack(state: Path, start_with: str = "turnkeeper dev") -> StackState:
+    """The stack that runs on `state`. `start_with`: the command that would start one there.
 
     Raises:
         StackNotFoundError: none runs there; says whether one was killed.
@@ -129,9 +151,11 @@ def read_stack(state: Path) -> StackState:
     stored = _stored_state(state)
     if not StackLock(state).is_held():
         was = f" The last one (pid {stored.pid}) ended without cleaning up." if stored else ""
-        raise StackNotFoundError(f"No stack runs on {state}.{was} Start one with: turnkeeper dev.")
+        raise StackNotFoundError(f"No stack runs on {state}.{was} Start one with: {start_with}.")
     if stored is None:
-        raise StackNotFoundError(f"The stack on {state} is still starting, or its {STATE_FILE} is broken. Try again.")
+        raise StackNotFoundError(
+            f"The stack on {state} is starting or stopping (or its {STATE_FILE} is broken). Try again."
+        )
     return stored
 
 
