@@ -11,7 +11,7 @@ from tests.conformance.opencode import frame
 from tests.conformance.rows import Row, Step, UnknownWordError
 from tests.conformance.world import World
 from tests.e2e.waiting import until_true
-from turnkeeper.vocabulary import PermissionReply
+from turnkeeper.vocabulary import OnBusy, PermissionReply
 
 DECISIONS: Final = {
     "accept": PermissionReply.ONCE,
@@ -30,6 +30,8 @@ async def command(row: Row, world: World, step: Step) -> None:
         case "thread.turn.start" if row.then.get("session", {}).get("status") == "starting":
             world.opencode.held["session.get"] = asyncio.Event()
             await world.start(said["messageId"])
+        case "thread.turn.start" if row.area == "reactor.steer":
+            await world.start(said["messageId"], on_busy=OnBusy("steer"))
         case "thread.turn.start":
             world.aliases.setdefault("turn-1", said["messageId"]) if await world.record("turn-1") is None else None
             await world.start(said["messageId"])

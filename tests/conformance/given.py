@@ -153,6 +153,10 @@ async def _running(row: Row, world: World, turn: str) -> None:
         opencode.new_session({"parentID": world.session_id}, "ses_child")
     if queued := row.given.get("pending_turn_start"):
         await world.start(queued["messageId"])
+    if row.given.get("stopping"):
+        opencode.confirms_aborts = False
+        world.later(world.interrupt(turn))
+        await until(world.turn, lambda now: now.stop_requested_at is not None)
     if cancelled := row.given.get("queued_turn"):
         await world.start(cancelled["messageId"])
         waiting = await world.record(cancelled["messageId"])

@@ -22,7 +22,7 @@ from turnkeeper.observations import (
     SessionRequest,
     Unreachable,
 )
-from turnkeeper.vocabulary import EventKind, PermissionReply
+from turnkeeper.vocabulary import EventKind, OnBusy, PermissionReply
 
 
 def asks_the_adapter(row: Row) -> bool:
@@ -93,6 +93,8 @@ async def _other(row: Row, world: World, step: Step, number: int) -> None:  # no
             await _submit(world)
         case "adapter.sendTurn":
             await _next_turn(row, world)
+        case "adapter.steer":
+            await world.start("steer", on_busy=OnBusy("steer"))
         case "adapter.startSession":
             await _start_session(row, world)
         case "service.startSession":

@@ -17,6 +17,7 @@ from tests.conformance.rows import Row, UnknownWordError
 from tests.conformance.steps import asks_the_adapter, perform
 from tests.conformance.verdicts import DIFFERS, FAILING, NOT_APPLICABLE, PENDING
 from tests.conformance.world import HURRIED, LIMITS, VIRTUAL, PaperEndpoints, Workers, World
+from tests.workflow.stage import replayer
 
 AT_ONCE: Final = 6
 """Rows under way together: most of a row is waiting, and more would make two cores late."""
@@ -76,7 +77,10 @@ async def _together(server: WorkflowEnvironment, rows: list[Row]) -> dict[str, V
             return await run_row(row, workers)
 
     async with workers.up():
-        return {verdict.row.id: verdict for verdict in await asyncio.gather(*map(one, rows))}
+        verdicts = {verdict.row.id: verdict for verdict in await asyncio.gather(*map(one, rows))}
+    # Whatever a row did, a worker that takes over now must come to the same commands.
+    await replayer().replay_workflows(server.client.list_workflows(f"TaskQueue = '{workers.queue}'").map_histories())
+    return verdicts
 
 
 async def run_row(row: Row, workers: Workers) -> Verdict:
