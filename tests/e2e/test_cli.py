@@ -303,7 +303,10 @@ def test_a_wrong_namespace_and_a_closed_port_are_one_line(machine: Machine, monk
     plain = machine.environment()
     for extra, words in (
         ({"TEMPORAL_ADDRESS": address, "TEMPORAL_NAMESPACE": "nosuch"}, "no namespace 'nosuch'"),
-        ({"TEMPORAL_ADDRESS": "127.0.0.1:9"}, "The Temporal server does not answer."),
+        (
+            {"TEMPORAL_ADDRESS": "127.0.0.1:9"},
+            "nothing listens at its address. Check TEMPORAL_ADDRESS",
+        ),
     ):
         environment = plain | extra
         monkeypatch.setattr(machine, "environment", lambda environment=environment: environment)
