@@ -102,7 +102,10 @@ def _started(turn: Turn, send: SendReply, now: datetime) -> Turn:
     """The answer is about to leave; a rule's or the clock's is given by that."""
     turn = _given_by(turn, send.request.request_id, send.reply, send.by, now)
     asked, answer = _answered(turn, send.request.request_id)
-    return _with(turn, replace(asked, given=replace(answer, tries=answer.tries + 1, retry_at=None)))
+    # A try that a stop cut off, and whose turn went on all the same, may have arrived.
+    perhaps = answer.perhaps_taken or answer.sending
+    sent = replace(answer, tries=answer.tries + 1, retry_at=None, sending=True, perhaps_taken=perhaps)
+    return _with(turn, replace(asked, given=sent))
 
 
 def _reported(turn: Turn, request_id: str, report: ReplyReport, now: datetime) -> Turn:
@@ -122,7 +125,8 @@ def _reported(turn: Turn, request_id: str, report: ReplyReport, now: datetime) -
             return unreachable(_with(turn, replace(asked, given=over)), failure, now)
         case Unreachable(failure=failure, perhaps_done=perhaps):
             pause = doubled(turn.limits.retry_interval, answer.tries - 1, turn.limits.retry_interval_max)
-            later = replace(answer, retry_at=now + pause, perhaps_taken=answer.perhaps_taken or perhaps)
+            taken = answer.perhaps_taken or perhaps
+            later = replace(answer, retry_at=now + pause, sending=False, perhaps_taken=taken)
             return unreachable(_with(turn, replace(asked, given=later)), failure, now)
         case _:
             assert_never(report)

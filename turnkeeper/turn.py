@@ -249,6 +249,7 @@ class Given:
     at: datetime
     tries: int = 0
     retry_at: datetime | None = None
+    sending: bool = False  # a try was not reported (yet)
     perhaps_taken: bool = False  # a try was not answered
     ended: AnswerState | None = None  # None: the provider has not said yet
     failure: Failure | None = None

@@ -262,6 +262,12 @@ def test_a_reply_that_certainly_never_left_did_not_close_it() -> None:
     assert state_of_answer(hears(story.after(1), Gone()), ONCE) is AnswerState.STALE
 
 
+def test_a_try_that_was_cut_off_may_have_closed_it() -> None:
+    story = waiting().learns(AnswerGiven("per_1", ONCE))
+    story.learns(ReplyStarted(sends(story)))
+    assert state_of_answer(hears(story, Gone()), ONCE) is AnswerState.DELIVERED
+
+
 def test_replying_is_given_up_though_looks_succeed() -> None:
     limits = TurnLimits(unreachable_timeout=seconds(20))
     story = waiting(limits=limits).learns(AnswerGiven("per_1", ONCE))
