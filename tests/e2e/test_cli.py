@@ -254,6 +254,43 @@ def test_rules_and_the_clock_answer_an_unattended_run(machine: Machine) -> None:
     assert "Nobody answered in time, so it was rejected: Which colour?" in said
 
 
+def test_two_terminals_share_a_queue(machine: Machine) -> None:
+    first = machine.open("run", "--thread", "shared", "count to 500")
+    first.until_said("running: waits for")
+    second = machine.open("run", "--thread", "shared", "second")
+    second.until_said("queued: ")
+    third = machine.open("run", "--thread", "shared", "third")
+    third.until_said("queued: ")
+    code, said = machine.call("queue", "shared")
+    assert code == 0
+    assert said.index("second") < said.index("third")
+    code, said = machine.call("queue", "shared", "--remove", "t2")
+    assert (code, said.splitlines()[:2]) == (0, ["t2 was not sent. Its prompt:", "second"])
+    assert second.ends() == 1
+    assert "removed" in second.said()
+    code, said = machine.call("interrupt", "shared")
+    assert code == 0
+    assert "1 prompt waits, untouched: t3." in said
+    assert first.ends() == 1
+    assert third.process.poll() is None, "it waits for a word"
+    fourth = machine.open("run", "--thread", "shared", "--on-busy", "interrupt", "fourth")
+    assert (fourth.ends(), third.ends()) == (0, 0)
+
+
+def test_a_second_terminal_interrupts_the_first(machine: Machine) -> None:
+    first = machine.open("run", "--thread", "urgent", "count to 500")
+    first.until_said("running: waits for")
+    code, said = machine.call("run", "--thread", "urgent", "--on-busy", "interrupt", "this first")
+    assert code == 0, said
+    assert "completed: finished" in said
+    assert first.ends() == 1
+    assert "interrupted: stopped, confirmed" in first.said()
+    assert machine.call("stop", "urgent") == (0, "Nothing was running.\n")
+    code, said = machine.call("show", "urgent")
+    assert "thread urgent: stopped" in said
+    assert machine.call("close", "urgent") == (0, "thread urgent is closed\n")
+
+
 def test_a_terminal_gets_the_live_view(machine: Machine) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(  # noqa: S603 - our own program

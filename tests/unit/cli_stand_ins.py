@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 from temporalio.client import Client
 
+from turnkeeper import queueing
 from turnkeeper.cli.service import Connector, Service
 from turnkeeper.cli.views import Subject
 from turnkeeper.client import StartedTurn, ThreadSummary
+from turnkeeper.commands import ClosedThread, QueueView, RemovedTurn, SentNow, WaitingPrompts
 from turnkeeper.errors import RefusedError, TurnkeeperError
 from turnkeeper.findings import AdoptResult, ThreadFinding
 from turnkeeper.limits import TurnLimits
@@ -25,6 +27,7 @@ from turnkeeper.messages import (
     InterruptResult,
     Outcome,
     PermissionRule,
+    QueuedTurn,
     StartTurnResult,
     ThreadSnapshot,
     TurnRecord,
@@ -36,6 +39,7 @@ from turnkeeper.vocabulary import (
     AnsweredBy,
     AnswerState,
     EvidenceKind,
+    OnBusy,
     OnLost,
     PermissionReply,
     Reason,
@@ -145,6 +149,9 @@ class ScriptedKeeper:
     adopts: AdoptResult | TurnkeeperError = NO_SESSION
     looks: int = 0
     starts_with: list[OnLost] = field(default_factory=list)  # what each start said of a lost run
+    busy_with: list[OnBusy] = field(default_factory=list)
+    waits: tuple[QueuedTurn, ...] = ()
+    held: bool = False
     asked: list[tuple[str, object]] = field(default_factory=list)
 
     async def start_turn(  # noqa: PLR0913 - the client's own signature
@@ -157,6 +164,7 @@ class ScriptedKeeper:
         model: str | None = None,
         agent: str | None = None,
         idempotency_key: str | None = None,
+        on_busy: OnBusy = OnBusy.QUEUE,
         on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
         permissions: Sequence[PermissionRule] | None = None,
@@ -164,6 +172,7 @@ class ScriptedKeeper:
         self.asked.append(("start", (thread_id, prompt, endpoint, directory, model, agent, idempotency_key, limits)))
         self.starts_with.append(on_lost)
         self.rules.append(permissions)
+        self.busy_with.append(on_busy)
         if endpoint is None and not self.known:
             raise RefusedError("There is no thread.", code="not_found")
         if isinstance(self.start, TurnkeeperError):
@@ -219,6 +228,39 @@ class ScriptedKeeper:
         self.ends_with = result(STOPPED)
         self.over.set()
         return self.interrupts_with or InterruptResult(turn_id="t1", was_running=True, outcome=STOPPED)
+
+    async def stop_session(self, thread_id: str, *, why: str = "") -> InterruptResult:
+        self.asked.append(("stop", (thread_id, why)))
+        if isinstance(self.interrupts_with, TurnkeeperError):
+            raise self.interrupts_with
+        return self.interrupts_with or InterruptResult(turn_id="t1", was_running=True, outcome=STOPPED)
+
+    async def close(self, thread_id: str, *, why: str = "") -> ClosedThread:
+        self.asked.append(("close", (thread_id, why)))
+        return ClosedThread(returned=self.waits)
+
+    def _view(self) -> dict[str, Any]:
+        return {"queued": tuple(queueing.record(turn) for turn in self.waits), "held": self.held}
+
+    async def waiting(self, thread_id: str) -> WaitingPrompts:
+        self.asked.append(("waiting", thread_id))
+        return WaitingPrompts(prompts=self.waits, **self._view())
+
+    async def remove_queued(self, thread_id: str, turn_id: str) -> RemovedTurn:
+        self.asked.append(("remove", (thread_id, turn_id)))
+        gone, *rest = self.waits
+        self.waits = tuple(rest)
+        return RemovedTurn(removed=gone, **self._view())
+
+    async def send_now(self, thread_id: str, turn_id: str) -> SentNow:
+        self.asked.append(("send now", (thread_id, turn_id)))
+        stopped = InterruptResult(turn_id="t1", was_running=True, outcome=STOPPED)
+        return SentNow(turn=record(turn_id=turn_id), stopped=stopped, **self._view())
+
+    async def resume_queue(self, thread_id: str) -> QueueView:
+        self.asked.append(("resume", thread_id))
+        self.held = False
+        return QueueView(**self._view())
 
     async def reconcile(self, thread_id: str) -> ThreadFinding:
         self.asked.append(("reconcile", thread_id))

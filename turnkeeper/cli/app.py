@@ -24,6 +24,7 @@ from turnkeeper.cli import reconcile as reconciling
 from turnkeeper.cli import run as runs
 from turnkeeper.cli import threads as listings
 from turnkeeper.cli import usage
+from turnkeeper.cli.control_commands import add_commands
 from turnkeeper.cli.endings import DEBUG_VARIABLE, Exit, complain, leave
 from turnkeeper.cli.json_lines import usage_entry, write_entry
 from turnkeeper.cli.options import (
@@ -42,7 +43,7 @@ from turnkeeper.cli.service import Connector, default_state_dir, find_service
 from turnkeeper.dev.errors import EmbeddedStackError
 from turnkeeper.dev.stack_state import ModelSource, Ports
 from turnkeeper.errors import TurnkeeperError
-from turnkeeper.vocabulary import OnLost
+from turnkeeper.vocabulary import OnBusy, OnLost
 
 PROGRAM: Final = "turnkeeper"
 
@@ -175,6 +176,10 @@ def run(  # noqa: PLR0913 - each is an option of the command
         str | None,
         typer.Option(metavar="KEY", help="The same key twice gives the same turn: a retry that cannot run twice."),
     ] = None,
+    on_busy: Annotated[
+        OnBusy,
+        typer.Option(help="While another turn runs: wait in line, stop it and run next, or be refused."),
+    ] = OnBusy.QUEUE,
     on_lost: Annotated[
         OnLost,
         typer.Option(help="When OpenCode loses the run: settle, or continue with a follow-up prompt that says so."),
@@ -192,7 +197,9 @@ def run(  # noqa: PLR0913 - each is an option of the command
     """
     text = sys.stdin.read() if prompt == "-" else prompt
     rules = (*(deny or ()), *(allow or ())) or None  # the first match wins
-    order = runs.Order(text, thread, directory, endpoint, model, agent, deadline, key, on_lost, rules, request_timeout)
+    order = runs.Order(
+        text, thread, directory, endpoint, model, agent, deadline, key, on_lost, rules, request_timeout, on_busy
+    )
     with errors_as_json(as_json=as_json):
         return asyncio.run(runs.run(_connector(ctx), _state(state_dir), order, as_json=as_json))
 
@@ -228,23 +235,7 @@ def show(ctx: typer.Context, thread: Thread, *, state_dir: StateDir = None, as_j
 
 
 app.command("answer", short_help="Answer what a turn asks.")(answers.command)
-
-
-@app.command(short_help="Stop a running turn and wait until it stands.")
-def interrupt(
-    ctx: typer.Context,
-    thread: Thread,
-    *,
-    why: Annotated[str, typer.Option(metavar="TEXT", help="Kept with the turn, for whoever asks later.")] = "",
-    state_dir: StateDir = None,
-    as_json: AsJson = False,
-) -> int:
-    """Stop a thread's running turn, and wait until that is confirmed.
-
-    Exit code 0: nothing runs any more. 1: the provider did not confirm it in time. 2: nobody could be asked.
-    """
-    with errors_as_json(as_json=as_json):
-        return asyncio.run(listings.interrupt(_connector(ctx), _state(state_dir), thread, why, as_json=as_json))
+add_commands(app)
 
 
 @app.command(short_help="Look again: is everything as Turnkeeper thinks?")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from turnkeeper.client import StartedTurn, ThreadSummary
+from turnkeeper.commands import ClosedThread, QueueView, RemovedTurn, SentNow, WaitingPrompts
 from turnkeeper.findings import AdoptResult, ThreadFinding
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
@@ -17,7 +18,7 @@ from turnkeeper.messages import (
     TurnResult,
     TurnSnapshot,
 )
-from turnkeeper.vocabulary import OnLost, PermissionReply
+from turnkeeper.vocabulary import OnBusy, OnLost, PermissionReply
 
 
 class Keeper(Protocol):
@@ -33,6 +34,7 @@ class Keeper(Protocol):
         model: str | None = None,
         agent: str | None = None,
         idempotency_key: str | None = None,
+        on_busy: OnBusy = OnBusy.QUEUE,
         on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
         permissions: Sequence[PermissionRule] | None = None,
@@ -58,6 +60,18 @@ class Keeper(Protocol):
     async def endpoint(self, name: str) -> EndpointSnapshot: ...
 
     async def interrupt(self, thread_id: str, turn_id: str | None = None, *, why: str = "") -> InterruptResult: ...
+
+    async def stop_session(self, thread_id: str, *, why: str = "") -> InterruptResult: ...
+
+    async def close(self, thread_id: str, *, why: str = "") -> ClosedThread: ...
+
+    async def waiting(self, thread_id: str) -> WaitingPrompts: ...
+
+    async def remove_queued(self, thread_id: str, turn_id: str) -> RemovedTurn: ...
+
+    async def send_now(self, thread_id: str, turn_id: str) -> SentNow: ...
+
+    async def resume_queue(self, thread_id: str) -> QueueView: ...
 
     async def reconcile(self, thread_id: str) -> ThreadFinding: ...
 

@@ -23,7 +23,7 @@ from turnkeeper.client import StartedTurn
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.limits import MAX_PROMPT_CHARACTERS, TurnLimits
 from turnkeeper.messages import PermissionRule
-from turnkeeper.vocabulary import ModelName, OnLost, ThreadId
+from turnkeeper.vocabulary import ModelName, OnBusy, OnLost, ThreadId
 
 LIST_HINT: Final = "See `turnkeeper threads`."
 
@@ -45,6 +45,7 @@ class Order:
     on_lost: OnLost = OnLost.SETTLE
     permissions: tuple[PermissionRule, ...] | None = None
     request_timeout: timedelta | None = None
+    on_busy: OnBusy = OnBusy.QUEUE
 
 
 async def run(connector: Connector, state_dir: Path, order: Order, *, as_json: bool) -> Exit:
@@ -141,6 +142,7 @@ async def _give(
         model=order.model,
         agent=order.agent,
         idempotency_key=order.key,
+        on_busy=order.on_busy,
         on_lost=order.on_lost,
         limits=_limits(order),
         permissions=order.permissions,

@@ -1,4 +1,4 @@
-"""`turnkeeper threads`, `show`, `follow` and `interrupt`: what runs, one thread, its turn, the end of it."""
+"""`turnkeeper threads`, `show` and `follow`: what runs, one thread, its turn."""
 
 from __future__ import annotations
 
@@ -193,25 +193,3 @@ async def follow(connector: Connector, state_dir: Path, thread_id: str, *, as_js
             return await follow_to_exit(follower, view, subject)
         finally:
             view.close()
-
-
-async def interrupt(connector: Connector, state_dir: Path, thread_id: str, why: str, *, as_json: bool) -> Exit:
-    """Stop the thread's turn and wait for the confirmation."""
-    service = await connector(state_dir)
-    result = await service.keeper.interrupt(thread_id, why=why)
-    if as_json:
-        entry = {
-            "event": "interrupted",
-            "thread": thread_id,
-            "turn": result.turn_id,
-            "was_running": result.was_running,
-            "confirmed": result.confirmed,
-            "outcome": result.outcome.model_dump(mode="json") if result.outcome else None,
-        }
-        write_entry(sys.stdout, entry)
-    elif not result.was_running:
-        sys.stdout.write("Nothing was running.\n")
-    else:
-        verdict = lines.verdict(result.outcome) if result.outcome else "ended"
-        sys.stdout.write(f"thread {thread_id}, turn {result.turn_id}: {verdict}\n")
-    return Exit.OK if result.confirmed else Exit.ENDED_OTHERWISE
