@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -202,7 +202,13 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
     async def wait(self, started: StartedTurn) -> TurnResult:
         """The turn's result, once it is settled. Waits for ever: a turn's own deadline bounds it."""
         run_id = await self._run_of(started)
-        return await self.result(started.thread_id, run_id)
+        result = await self.result(started.thread_id, run_id)
+        if started.result is None or started.result.turn_id in {result.turn_id, *result.steered}:
+            return result
+        # It went into the running turn, which dropped it: now it is a turn of its own.
+        await asyncio.sleep(QUEUE_POLL)
+        again = started.result.model_copy(update={"run_id": None, "steered": None})
+        return await self.wait(replace(started, result=again))
 
     async def result(self, thread_id: str, run_id: str | None = None) -> TurnResult:
         """The result of one run of the thread's turns (the latest without `run_id`), once it is settled."""
@@ -216,7 +222,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
             return started.result.run_id
         while True:
             thread = await self.thread(started.thread_id)
-            known = [*thread.recent, *([thread.active] if thread.active else []), *thread.queued]
+            known = [*thread.recent, *([thread.active] if thread.active else []), *thread.steering, *thread.queued]
             turn = next((turn for turn in known if turn.idempotency_key == started.idempotency_key), None)
             if turn is not None and turn.run_id is not None:
                 return turn.run_id

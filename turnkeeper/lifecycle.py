@@ -20,7 +20,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from turnkeeper import replies, requests
+from turnkeeper import replies, requests, steering
 from turnkeeper.limits import TurnLimits, in_words
 from turnkeeper.messages import PermissionRule
 from turnkeeper.observations import (
@@ -66,6 +66,9 @@ from turnkeeper.turn import (
     SessionReported,
     Settle,
     Settled,
+    SteerAsked,
+    SteerReported,
+    SteerStarted,
     StopAsked,
     StopCause,
     StopGivenUp,
@@ -145,11 +148,15 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
             looking = turn.wake or (Wake.STOP if turn.stop is not None else Wake.TIMER)
             return replace(turn, looking=looking, wake=None, looks=turn.looks + 1, look_begun_at=now)
         case Observed(observation):
-            return requests.noticed(observed(turn, observation, now), observation, now)
+            return steering.noticed(
+                requests.noticed(observed(turn, observation, now), observation, now), observation, now
+            )
         case EventsArrived() | LookAsked():
             return _woken(turn, fact, now)
         case StopAsked() | StopGivenUp() | AbortReported():
             return learn_of_stop(turn, fact, now)
+        case SteerAsked() | SteerStarted() | SteerReported():
+            return steering.learn(turn, fact, now)
         case AnswerGiven() | ReplyStarted() | ReplyReported():
             return replies.learn(turn, fact, now)
         case Settled(outcome):
@@ -311,6 +318,8 @@ def _decide_delivery(turn: Turn, now: datetime) -> Decision:
 def _decide_running(turn: Turn, now: datetime) -> Decision:
     if (reply := replies.due_reply(turn, now)) is not None:
         return reply
+    if (steer := steering.due(turn)) is not None:
+        return steer
     if turn.wake is not None:
         return Look(turn.wake)
     if turn.look_due is None or now >= turn.look_due:

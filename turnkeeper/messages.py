@@ -159,6 +159,7 @@ class TurnRecord(Record):
     context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
     continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
     adopted: bool = Field(default=False, description="somebody else sent its prompt, and it was taken over")
+    steered_into: str | None = Field(default=None, description="the turn whose run this prompt is a part of")
 
 
 class TurnResult(Record):
@@ -170,6 +171,23 @@ class TurnResult(Record):
     client_message_id: str | None
     context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
     outcome: Outcome
+    steered: tuple[str, ...] = Field(default=(), description="turn ids of further prompts that this turn answered")
+
+
+class SteerTurn(Record):
+    """Signal `steer` to a `Turn`: this prompt shall go into it."""
+
+    turn_id: str
+    prompt: str
+    model: ModelName | None = None
+    agent: AgentName | None = None
+
+
+class SteerNews(Record):
+    """Signal `steer_news` of a `Turn` to its `Thread`: the prompt was sent into the turn, or could not be."""
+
+    turn_id: str
+    sent: bool
 
 
 class Interrupt(Command):
@@ -296,6 +314,10 @@ class StartTurnResult(Record):
     state: TurnState | None = Field(description="None: settled so long ago that the thread has forgotten how")
     run_id: str | None = Field(default=None, description="the Turn workflow's run, once it is started")
     position: int = Field(default=0, description="turns to run before this one")
+    steered: bool | None = Field(
+        default=None,
+        description="into the running turn (its run is this one's), or not (it waits); None: not known yet",
+    )
     repeated: bool = Field(default=False, description="the idempotency key was known: this is the earlier turn")
 
 
@@ -309,6 +331,7 @@ class QueuedTurn(Record):
     new_session_id: str | None = Field(default=None, description="opened for it at the door")
     creation_key: str | None = Field(default=None, description="of a session that was perhaps created at the door")
     continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
+    steered: bool = Field(default=False, description="sent into the running turn; what became of it shows at its end")
     continued: int = Field(default=0, description="lost turns in a row before this one")
     adopted_message_id: str | None = Field(default=None, description="a prompt that runs already: follow it")
 
@@ -331,6 +354,7 @@ class ThreadState(Record):
     permissions: tuple[PermissionRule, ...] = ()
     active: TurnRecord | None = None
     queue: tuple[QueuedTurn, ...] = ()
+    steering: tuple[QueuedTurn, ...] = Field(default=(), description="prompts for the active turn itself")
     held: bool = Field(default=False, description="after a person's stop the queue waits for a word")
     removed: tuple[QueuedTurn, ...] = Field(default=(), description="taken out of the queue, newest last, bounded")
     stopping: bool = Field(default=False, description="a stop of the active turn was asked for")
@@ -378,6 +402,7 @@ class ThreadSnapshot(Record):
     session_id: str | None
     active: TurnRecord | None
     queued: tuple[TurnRecord, ...] = ()
+    steering: tuple[TurnRecord, ...] = Field(default=(), description="prompts for the active turn itself")
     closed: bool = False
     held: bool = Field(default=False, description="what waits does so until somebody says that it shall go on")
     recent: tuple[TurnRecord, ...] = ()

@@ -114,6 +114,8 @@ class Seen(Record):
     open_requests: tuple[OpenRequest, ...] = ()
     retry_at: datetime | None = None
     failure: Failure | None = None
+    steered: tuple[str, ...] = Field(default=(), description="message ids of further prompts of the turn, if stored")
+    unanswered: tuple[str, ...] = Field(default=(), description="those of them under which nothing stands yet")
 
 
 class NotThere(Record):
@@ -274,6 +276,7 @@ class LookRequest(Record):
     session_id: str
     message_id: str
     text_limit: int
+    steers: tuple[str, ...] = Field(default=(), description="message ids of further prompts of this turn, oldest first")
 
 
 class AbortRequest(Record):

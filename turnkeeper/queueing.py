@@ -7,6 +7,7 @@ it shall go on (`resume_queue`, `send_now`, or the next prompt). Every other end
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -55,12 +56,82 @@ def enqueued(state: ThreadState, queued: QueuedTurn) -> ThreadState:
 
     A prompt that is given after a stop was asked for says that the thread shall go on when the stop is done.
     """
+    if may_steer(state, queued.start.on_busy):
+        return state.model_copy(update={"steering": (*state.steering, queued)})
     first = queued.start.on_busy is OnBusy.INTERRUPT
     queue = (queued, *state.queue) if first else (*state.queue, queued)
     go_on = state.go_on_after_stop or state.stopping
     return _bounded(
         state.model_copy(update={"queue": queue, "held": False, "go_on_after_stop": go_on, "stop_session": False})
     )
+
+
+# Steering.
+
+
+def may_steer(state: ThreadState, on_busy: OnBusy) -> bool:
+    """Can a prompt go into the running turn, as far as the thread knows? The turn asks the provider."""
+    return on_busy is OnBusy.STEER and state.active is not None and not state.stopping
+
+
+def steer_pending(state: ThreadState, turn_id: str) -> bool:
+    """Is it not known yet whether this prompt could go into the running turn?"""
+    return any(queued.turn_id == turn_id and not queued.steered for queued in state.steering)
+
+
+def steer_sent(state: ThreadState, turn_id: str) -> ThreadState:
+    """It is in the running turn, unless that drops it."""
+    steering = (q.model_copy(update={"steered": True}) if q.turn_id == turn_id else q for q in state.steering)
+    return state.model_copy(update={"steering": tuple(steering)})
+
+
+def steer_returned(state: ThreadState, turn_id: str) -> ThreadState:
+    """It could not go in: it is next when the running turn is over."""
+    turn = next((queued for queued in state.steering if queued.turn_id == turn_id), None)
+    if turn is None:
+        return state
+    steering = tuple(queued for queued in state.steering if queued is not turn)
+    return state.model_copy(update={"steering": steering, "queue": (_plain(turn), *state.queue)})
+
+
+def steers_settled(state: ThreadState, over: TurnRecord, steered: Collection[str]) -> ThreadState:
+    """The active turn is over: prompts that it answered end with it, the others wait first in line, in their order."""
+    ended = tuple(
+        record(queued).model_copy(
+            update={
+                "state": over.state,
+                "reason": over.reason,
+                "confirmed": over.confirmed,
+                "run_id": over.run_id,
+                "started_at": queued.accepted_at,
+                "completed_at": over.completed_at,
+                "steered_into": over.turn_id,
+            }
+        )
+        for queued in state.steering
+        if queued.turn_id in steered
+    )
+    back = tuple(_plain(queued) for queued in state.steering if queued.turn_id not in steered)
+    update = {"steering": (), "queue": (*back, *state.queue), "recent": (*state.recent, *ended)[-MAX_RECENT_TURNS:]}
+    return state.model_copy(update=update)
+
+
+def steering_records(state: ThreadState) -> tuple[TurnRecord, ...]:
+    """Prompts for the active turn itself, as lists show them."""
+    active = state.active
+    if active is None:
+        return ()
+    inside = {"state": TurnState.RUNNING, "run_id": active.run_id, "steered_into": active.turn_id}
+    return tuple(
+        record(queued).model_copy(update=inside) if queued.steered else record(queued) for queued in state.steering
+    )
+
+
+def _plain(turn: QueuedTurn) -> QueuedTurn:
+    return turn.model_copy(update={"steered": False})
+
+
+# Taking out.
 
 
 def removal_refusal(state: ThreadState, turn_id: str) -> RefusedError | None:
@@ -159,13 +230,15 @@ def stopped_by(state: ThreadState, key: str | None) -> str | None:
 
 def would_hold(state: ThreadState, outcome: Outcome) -> bool:
     """Does this end of the active turn hold what waits?"""
-    return bool(state.queue) and outcome.reason is Reason.STOPPED and not state.go_on_after_stop
+    return bool(state.queue or state.steering) and outcome.reason is Reason.STOPPED and not state.go_on_after_stop
 
 
 def after_turn(state: ThreadState, outcome: Outcome, *, hold: bool) -> ThreadState:
     """The active turn has ended: does the queue go on? `hold`: False for threads from before queues were held."""
     held = hold and would_hold(state, outcome)
-    return state.model_copy(update={"held": held, "stopping": False, "go_on_after_stop": False, "stop_session": False})
+    return state.model_copy(
+        update={"held": held and bool(state.queue), "stopping": False, "go_on_after_stop": False, "stop_session": False}
+    )
 
 
 def _not_waiting(state: ThreadState, turn_id: str, next_step: str) -> RefusedError:

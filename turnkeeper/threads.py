@@ -8,6 +8,7 @@ nothing in the queue while the thread could run it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -60,9 +61,9 @@ def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
             code="thread_busy",
             next_step="Wait for it, or queue the prompt.",
         )
-    if len(state.queue) >= MAX_QUEUED_TURNS:
+    if len(state.queue) + len(state.steering) >= MAX_QUEUED_TURNS:
         return RefusedError(f"{MAX_QUEUED_TURNS} prompts wait in this thread already.", code="queue_full")
-    waiting = sum(len(queued.start.prompt) for queued in state.queue) + len(start.prompt)
+    waiting = sum(len(queued.start.prompt) for queued in (*state.steering, *state.queue)) + len(start.prompt)
     if busy and waiting > MAX_QUEUED_CHARACTERS:
         message = f"The waiting prompts would have {waiting} characters together; {MAX_QUEUED_CHARACTERS} are allowed."
         return RefusedError(message, code="queue_full", next_step="Wait for the running turn.")
@@ -140,9 +141,19 @@ def session_stopped(state: ThreadState) -> ThreadState:
 
 
 def settled(
-    state: ThreadState, outcome: Outcome, session_id: str | None, *, context_lost: bool = False, hold: bool = True
+    state: ThreadState,
+    outcome: Outcome,
+    session_id: str | None,
+    *,
+    context_lost: bool = False,
+    hold: bool = True,
+    steered: Collection[str] | None = None,
 ) -> ThreadState:
-    """The active turn is over: turn and session move in one step. `hold`: see `queueing.after_turn`."""
+    """The active turn is over: turn and session move in one step.
+
+    `hold`: see `queueing.after_turn`. `steered`: the prompts that the turn answered; None: those sent into it, because
+    it could not say.
+    """
     if state.active is None:
         raise IllegalTransitionError("a turn settled that the thread did not begin")
     status = SETTLEMENTS[outcome.reason][1]
@@ -161,6 +172,8 @@ def settled(
             "context_lost": context_lost,
         }
     )
+    inside = {queued.turn_id for queued in state.steering if queued.steered} if steered is None else steered
+    state = queueing.steers_settled(state, over, inside)
     failed = SETTLEMENTS[outcome.reason][1] in {SessionStatus.ERROR, SessionStatus.STOPPED}
     return check(
         queueing.after_turn(state, outcome, hold=hold).model_copy(
@@ -186,8 +199,10 @@ def describe(state: ThreadState, turn_id: str) -> TurnRecord | None:
     """What the thread knows of one turn; None when it never knew it or has forgotten it."""
     if state.active is not None and state.active.turn_id == turn_id:
         return state.active
-    waiting = (record(queued) for queued in state.queue if queued.turn_id == turn_id)
-    return next(waiting, None) or next((turn for turn in state.recent if turn.turn_id == turn_id), None)
+    waiting = (*queueing.steering_records(state), *queueing.records(state))
+    return next((turn for turn in waiting if turn.turn_id == turn_id), None) or next(
+        (turn for turn in state.recent if turn.turn_id == turn_id), None
+    )
 
 
 def remembered(state: ThreadState, turn_id: str) -> Outcome | None:
@@ -215,6 +230,7 @@ def start_result(state: ThreadState, thread_id: str, accepted: Accepted) -> Star
         turn_id=accepted.turn_id,
         state=turn.state if turn is not None else None,
         run_id=turn.run_id if turn is not None else None,
+        steered=_was_steered(state, turn),
         position=position,
         repeated=accepted.repeated,
     )
@@ -236,6 +252,15 @@ def next_step(thread: ThreadSnapshot) -> str | None:
     return latest.next_step if latest is not None and latest.error == thread.last_error is not None else None
 
 
+def _was_steered(state: ThreadState, turn: TurnRecord | None) -> bool | None:
+    if turn is None:
+        return None
+    if turn.steered_into is not None:
+        return True
+    waiting = next((queued for queued in state.queue if queued.turn_id == turn.turn_id), None)
+    return False if waiting is not None and waiting.start.on_busy is OnBusy.STEER else None
+
+
 def check(state: ThreadState) -> ThreadState:
     """`state`, if it keeps the invariants.
 
@@ -248,7 +273,12 @@ def check(state: ThreadState) -> ThreadState:
     terminal = [turn for turn in state.recent if turn.completed_at is None or turn.reason is None]
     if terminal:
         raise IllegalTransitionError(f"settled without time or reason: {terminal[0].turn_id}")
-    known = [turn.turn_id for turn in (*state.queue, *((state.active,) if state.active else ()), *state.recent)]
+    if state.steering and state.active is None:
+        raise IllegalTransitionError("prompts for a turn that does not run")
+    known = [
+        turn.turn_id
+        for turn in (*state.queue, *state.steering, *((state.active,) if state.active else ()), *state.recent)
+    ]
     if len(known) != len(set(known)):
         raise IllegalTransitionError(f"a turn is in two places: {known}")
     if state.held and not state.queue:

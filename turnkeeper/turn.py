@@ -130,6 +130,27 @@ class ReplyReported:
 
 
 @dataclass(frozen=True, slots=True)
+class SteerAsked:
+    """A prompt shall go into the running turn. `turn_id` is the one it has in its thread."""
+
+    turn_id: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SteerStarted:
+    """It is about to leave."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SteerReported:
+    turn_id: str
+    report: SubmitReport
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     outcome: Outcome
 
@@ -145,6 +166,9 @@ Fact = (
     | StopAsked
     | StopGivenUp
     | AbortReported
+    | SteerAsked
+    | SteerStarted
+    | SteerReported
     | AnswerGiven
     | ReplyStarted
     | ReplyReported
@@ -188,6 +212,13 @@ class SendReply:
 
 
 @dataclass(frozen=True, slots=True)
+class SendSteer:
+    """Deliver a further prompt into the running turn."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """A clock ran out: stop the turn as if somebody had asked."""
 
@@ -215,7 +246,7 @@ class Settle:
     outcome: Outcome
 
 
-Decision = OpenSession | Submit | Look | Abort | SendReply | GiveUp | GiveUpStop | Wait | Settle
+Decision = OpenSession | Submit | SendSteer | Look | Abort | SendReply | GiveUp | GiveUpStop | Wait | Settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +260,28 @@ class Stop:
     aborted_at: datetime | None = None
     keep: bool = False
     failure: str | None = None
+
+
+class SteerStep(StrEnum):
+    """How far a steer has come."""
+
+    ASKED = "asked"
+    SENDING = "sending"
+    SENT = "sent"  # or perhaps sent; not yet seen stored
+    STORED = "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """A prompt for the running turn, under a message id of its own."""
+
+    turn_id: str
+    message_id: str
+    after_look: int  # a later reading than this one has to show the turn at work
+    step: SteerStep = SteerStep.ASKED
+    sent_at: datetime | None = None
+    stored_at: datetime | None = None
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +351,7 @@ class Turn:
     looking: Wake = Wake.TIMER
     events_seen: int = 0
     session_error: str | None = None
+    steers: tuple[Steer, ...] = ()
     requests: tuple[Asked, ...] = ()
     stop: Stop | None = None
     verdict: Outcome | None = None

@@ -74,6 +74,7 @@ class Wake(StrEnum):
     ATTACH = "attach"  # the relay (re)attached: events before that may be lost
     TIMER = "timer"
     STOP = "stop"
+    STEER = "steer"  # a prompt shall go into the turn: does it run right now?
     ASKED = "asked"  # somebody asked to look now (`reconcile`)
     ANSWER = "answer"  # a request was answered: see what the agent makes of it
 
@@ -121,6 +122,7 @@ class OnBusy(StrEnum):
     """What becomes of a prompt that is given while a turn runs."""
 
     QUEUE = "queue"  # it runs after those that wait already
+    STEER = "steer"  # it goes into the running turn, or waits first in line if that cannot be
     INTERRUPT = "interrupt"  # the running turn is stopped and this one is next; the queue stays behind it
     REJECT = "reject"  # it is refused
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -55,6 +56,9 @@ TURN_TASK_TIMEOUT: Final = timedelta(seconds=6)
 """A worker that dies inside a turn's workflow task (a local call) is replaced after this long; 10 s by default. Two
 local calls of 2 s fit into the four fifths after which the SDK would prolong the task."""
 
+STEER_ANSWER: Final = timedelta(seconds=10)
+"""How long a start waits to hear whether its prompt went into the running turn. It goes on without an answer."""
+
 HOLD_AFTER_STOP: Final = "hold-after-stop"
 """Patch: what waits is held after a person's stop."""
 
@@ -78,6 +82,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
         self._asked = {}
         self._failed_stop: StopFailed | None = None
         self._failed_stops = 0
+        self._handed: set[str] = set()
         self._admitting = 0
         self._adopting = 0
         self._refused = False
@@ -117,8 +122,19 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
     async def start_turn(self, start: StartTurn) -> StartTurnResult:
         """Admit, queue, and answer once the turn runs or is known to wait."""
         accepted = await self._accept(start)
+        steering = queueing.steer_pending(self._state, accepted.turn_id)
+        if steering:
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: not queueing.steer_pending(self._state, accepted.turn_id),
+                    timeout=STEER_ANSWER,
+                    timeout_summary="into the running turn?",
+                )
         await workflow.wait_condition(lambda: self._settled_in_place(accepted.turn_id))
-        return threads.start_result(self._state, self._input.thread_id, accepted)
+        result = threads.start_result(self._state, self._input.thread_id, accepted)
+        if not steering or result.steered or queueing.steer_pending(self._state, accepted.turn_id):
+            return result
+        return result.model_copy(update={"steered": False})
 
     @start_turn.validator
     def _check_start(self, start: StartTurn) -> None:
@@ -147,6 +163,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
             status=self._state.status,
             session_id=self._state.session_id,
             active=self._state.active,
+            steering=queueing.steering_records(self._state),
             queued=queueing.records(self._state),
             held=self._state.held,
             closed=self._state.closed,
@@ -170,6 +187,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
         self._state = accepted.state
         if start.on_busy is OnBusy.INTERRUPT and not accepted.repeated:
             await self._make_way(f"{accepted.turn_id} is sent in its place")
+        await self._steer()
         return accepted
 
     async def _admit(self, start: StartTurn) -> Admission:
@@ -240,18 +258,20 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
             self._show()
             if self._stop_early is not None:
                 await self._stop(self._stop_early)
+            await self._steer()
             result = await self._turn
             outcome, session_id, context_lost = result.outcome, result.session_id, result.context_lost
+            steered: tuple[str, ...] | None = result.steered
         except ChildWorkflowError as error:
             # Terminated by an operator, or failed by a fault of ours: the turn itself could not say how it ended.
             outcome = workflow_lost(_started_at(self._state), workflow.now(), type(error.cause).__name__)
-            session_id, context_lost = self._state.session_id, False
+            session_id, context_lost, steered = self._state.session_id, False, None
         self._turn, self._stop_early = None, None
         self._last = (queued.turn_id, outcome)
         # Threads that stopped a turn before queues were held went on: their histories have to replay so.
         hold = queueing.would_hold(self._state, outcome) and workflow.patched(HOLD_AFTER_STOP)
         stop_asked = self._state.stopping
-        state = threads.settled(self._state, outcome, session_id, context_lost=context_lost, hold=hold)
+        state = threads.settled(self._state, outcome, session_id, context_lost=context_lost, hold=hold, steered=steered)
         self._state = continued(state, queued, outcome, workflow.now(), stop_asked=stop_asked)
 
     async def _start_child(self, queued: QueuedTurn) -> workflow.ChildWorkflowHandle[object, TurnResult]:

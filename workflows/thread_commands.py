@@ -13,7 +13,17 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.commands import QueueView, RemovedTurn, RemoveQueued, ResumeQueue, SendNow, SentNow
     from turnkeeper.errors import RefusedError
     from turnkeeper.failures import to_application_error
-    from turnkeeper.messages import Interrupt, InterruptResult, Outcome, StopFailed, ThreadState, TurnRecord, TurnResult
+    from turnkeeper.messages import (
+        Interrupt,
+        InterruptResult,
+        Outcome,
+        SteerNews,
+        SteerTurn,
+        StopFailed,
+        ThreadState,
+        TurnRecord,
+        TurnResult,
+    )
     from turnkeeper.vocabulary import TurnState
 
 if TYPE_CHECKING:
@@ -31,6 +41,7 @@ class ThreadCommands:
     _ending: bool
     _failed_stop: StopFailed | None
     _failed_stops: int
+    _handed: set[str]
 
     # Stopping the turn.
 
@@ -186,6 +197,27 @@ class ThreadCommands:
         """Let a queue that is held after a stop go on."""
         del command  # it has nothing to say yet
         self._state = threads.check(queueing.resumed(self._state))
+
+    # Steering.
+
+    @workflow.signal(description="Sent by a turn: a prompt went into it, or could not.")
+    def steer_news(self, news: SteerNews) -> None:
+        """What could not go in waits, first in line."""
+        change = queueing.steer_sent if news.sent else queueing.steer_returned
+        self._state = threads.check(change(self._state, news.turn_id))
+
+    async def _steer(self) -> None:
+        """Hand the running turn what is meant for it; each prompt once a run, and a turn knows them again."""
+        if self._turn is None:
+            return
+        for queued in self._state.steering:
+            if queued.turn_id in self._handed:
+                continue
+            self._handed.add(queued.turn_id)
+            start = queued.start
+            steer = SteerTurn(turn_id=queued.turn_id, prompt=start.prompt, model=start.model, agent=start.agent)
+            with suppress(ApplicationError):  # the turn is over, and the thread about to learn it
+                await self._turn.signal("steer", steer)
 
     def _settled_in_place(self, turn_id: str) -> bool:
         """Does the turn run, wait for a reason, or is it over? False while it is just being begun."""

@@ -11,12 +11,20 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from turnkeeper import requests
+    from turnkeeper import requests, steering
     from turnkeeper.errors import RefusedError
     from turnkeeper.failures import to_application_error
     from turnkeeper.findings import Reconcile, TurnFinding
     from turnkeeper.lifecycle import adopted, begin, deadline_of, decide, learn, state_of
-    from turnkeeper.messages import Interrupt, InterruptResult, StopFailed, TurnInput, TurnResult, TurnSnapshot
+    from turnkeeper.messages import (
+        Interrupt,
+        InterruptResult,
+        SteerTurn,
+        StopFailed,
+        TurnInput,
+        TurnResult,
+        TurnSnapshot,
+    )
     from turnkeeper.observations import (
         AbortReport,
         AbortRequest,
@@ -46,6 +54,7 @@ with workflow.unsafe.imports_passed_through():
         Observed,
         OpenSession,
         SendReply,
+        SendSteer,
         SessionReported,
         Settle,
         Settled,
@@ -61,6 +70,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import calls
     from workflows.details import describe_turn
     from workflows.turn_answers import TurnAnswers
+    from workflows.turn_steers import TurnSteers
 
 
 EVENTS_BEFORE_FIRST_TASK: Final = 3
@@ -69,7 +79,7 @@ EVENTS_BEFORE_FIRST_TASK: Final = 3
 
 # A broken rule is our fault: the turn fails and its thread says so, instead of retrying the same step for ever.
 @workflow.defn(name="Turn", failure_exception_types=[IllegalTransitionError])
-class TurnWorkflow(TurnAnswers):
+class TurnWorkflow(TurnAnswers, TurnSteers):
     """Each turn of a thread is a run of the same workflow id, so Temporal itself allows one at a time."""
 
     @workflow.init
@@ -97,6 +107,7 @@ class TurnWorkflow(TurnAnswers):
         self._message_id = turn.adopted_message_id or own_id
         self._failed_stops = 0
         self._stop_failure = ""
+        self._steers: dict[str, SteerTurn] = {}
         self._decision: Decision | None = None
         self._shown_state: TurnState | None = None
 
@@ -118,6 +129,7 @@ class TurnWorkflow(TurnAnswers):
             client_message_id=self._message_id,
             context_lost=self._turn.context_lost,
             outcome=self._turn.outcome,
+            steered=steering.answered(self._turn),
         )
 
     # Messages.
@@ -220,6 +232,8 @@ class TurnWorkflow(TurnAnswers):
                 await self._open_session(resume=resume, again=again)
             case Submit():
                 await self._submit()
+            case SendSteer():
+                await self._send_steer(decision)
             case Look():
                 await self._look()
             case Abort():
@@ -255,11 +269,7 @@ class TurnWorkflow(TurnAnswers):
     async def _give_up_stop(self, why: str) -> None:
         self._failed_stops, self._stop_failure = self._failed_stops + 1, why
         self._learn(StopGivenUp())
-        parent = workflow.info().parent
-        if parent is not None:
-            thread = workflow.get_external_workflow_handle(parent.workflow_id)
-            with suppress(ApplicationError):  # the thread was ended by an operator: nobody is left to be told
-                await thread.signal("stop_failed", StopFailed(turn_id=self._input.turn_id, why=why))
+        await self._tell_thread("stop_failed", StopFailed(turn_id=self._input.turn_id, why=why))
 
     async def _open_session(self, *, resume: bool, again: bool) -> None:
         request = SessionRequest(
@@ -342,6 +352,7 @@ class TurnWorkflow(TurnAnswers):
             session_id=self._opened_session(),
             message_id=self._message_id,
             text_limit=self._input.limits.text_limit,
+            steers=steering.sent_ids(self._turn),
         )
         self._learn(LookStarted())
         call = self._start_quick(calls.LOOK, request, f"look ({self._turn.looking})")
@@ -445,6 +456,8 @@ def _doing(decision: Decision | None) -> str:
             return "delivers the prompt"
         case Look(wake=wake):
             return f"looks at the provider ({wake})"
+        case SendSteer():
+            return "delivers a further prompt into the turn"
         case Abort():
             return "asks the provider to abort"
         case SendReply(request=request):

@@ -30,6 +30,7 @@ PURE: Final = frozenset(
         "reconciliation",
         "replies",
         "requests",
+        "steering",
         "stopping",
         "threads",
         "turn",

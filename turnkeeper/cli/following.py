@@ -282,7 +282,7 @@ def find_turn(thread: ThreadSnapshot, subject: Subject) -> tuple[TurnRecord | No
         return turn.turn_id == subject.turn_id if subject.turn_id else turn.idempotency_key == subject.key
 
     active = [thread.active] if thread.active else []
-    line = [*active, *thread.queued]
+    line = [*active, *thread.steering, *thread.queued]
     ahead = next((index for index, turn in enumerate(line) if is_it(turn)), 0)
     return next((turn for turn in [*line, *thread.recent] if is_it(turn)), None), ahead
 

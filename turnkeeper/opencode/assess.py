@@ -59,9 +59,11 @@ class Snapshot:
         return self.status is not None and self.status.active
 
 
-def assess(snapshot: Snapshot, message_id: str, text_limit: int, directory: str = "") -> Seen | NotThere:
+def assess(
+    snapshot: Snapshot, message_id: str, text_limit: int, directory: str = "", steers: Sequence[str] = ()
+) -> Seen | NotThere:
     """Where the turn of the prompt `message_id` stands. `text_limit` in characters; `directory` is the turn's."""
-    family = find_family(snapshot.messages, message_id)
+    family = find_family(snapshot.messages, message_id, steers)
     if family is None:
         return NotThere(what="prompt", busy=snapshot.active)
     requests = _open_requests(snapshot, family)
@@ -81,6 +83,8 @@ def assess(snapshot: Snapshot, message_id: str, text_limit: int, directory: str 
         open_tools=sum(part.open for part in family.tool_parts()),
         open_requests=requests if standing is Standing.WAITING else (),
         retry_at=_retry_at(snapshot.status) if standing is Standing.RUNNING else None,
+        steered=family.steered,
+        unanswered=family.unanswered,
         failure=failure_of_message(last.info) if last and standing is Standing.FAILED else None,
     )
 

@@ -153,7 +153,7 @@ class OpenCodeDriver:
             requests=await self._requests(request.directory, messages),
             children=children,
         )
-        return assess(snapshot, request.message_id, request.text_limit, request.directory)
+        return assess(snapshot, request.message_id, request.text_limit, request.directory, request.steers)
 
     async def abort(self, request: AbortRequest) -> AbortReport:
         """Ask for an abort of the session and of every child that still runs afterwards; reject what they still ask.

@@ -8,7 +8,7 @@ next client message, and every assistant whose parent is one of those.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from turnkeeper.opencode.wire import Message, Part
@@ -22,6 +22,8 @@ class Family:
     assistants: tuple[Message, ...]
     followed: bool  # a later client message is stored
     overtaken: bool  # a later client message has an assistant: OpenCode has left this turn behind
+    steered: tuple[str, ...] = ()  # further prompts of this turn that are stored
+    unanswered: tuple[str, ...] = ()  # those of them under which, and after which, no assistant stands
 
     @property
     def last(self) -> Message | None:
@@ -33,22 +35,35 @@ class Family:
         return (part for message in self.assistants for part in message.parts if part.state is not None)
 
 
-def find_family(messages: Sequence[Message], prompt_id: str) -> Family | None:
-    """The family of the prompt; None when the prompt is not in the list."""
+def find_family(messages: Sequence[Message], prompt_id: str, steers: Collection[str] = ()) -> Family | None:
+    """The family of the prompt and its steers; None when the prompt is not in the list."""
     start = next((n for n, message in enumerate(messages) if message.info.id == prompt_id), None)
     if start is None:
         return None
     users = [message for message in messages[start + 1 :] if message.info.role == "user"]
-    boundary = next((n for n, message in enumerate(users) if is_client_message(message)), len(users))
-    family = {prompt_id} | {message.info.id for message in users[:boundary] if continues_turn(message)}
+    steered = [message.info.id for message in users if message.info.id in steers]
+    last_own = max((n for n, message in enumerate(users) if message.info.id in steers), default=-1)
+    later_clients = (n for n, message in enumerate(users) if n > last_own and is_client_message(message))
+    boundary = next(later_clients, len(users))
+    family = {prompt_id, *steered} | {message.info.id for message in users[:boundary] if continues_turn(message)}
     later = {message.info.id for message in users[boundary:]}
     replies = [message for message in messages if message.info.role == "assistant"]
     return Family(
         prompt=messages[start],
-        assistants=_without_foreign_shell([m for m in replies if m.info.parent_id in family], prompt_id),
+        assistants=_without_foreign_shell([m for m in replies if m.info.parent_id in family], {prompt_id, *steered}),
+        steered=tuple(steered),
+        unanswered=_unanswered(messages, family, steered),
         followed=boundary < len(users),
         overtaken=any(message.info.parent_id in later for message in replies),
     )
+
+
+def _unanswered(messages: Sequence[Message], family: Collection[str], steered: Sequence[str]) -> tuple[str, ...]:
+    """OpenCode answers all prompts that wait under the last of them, so an answer is one to every prompt before."""
+    places = {message.info.id: n for n, message in enumerate(messages)}
+    parents = [places[parent] for message in messages if (parent := message.info.parent_id) in family and parent]
+    answered_up_to = max(parents, default=-1)
+    return tuple(steer for steer in steered if places[steer] > answered_up_to)
 
 
 def is_client_message(message: Message) -> bool:
@@ -71,7 +86,7 @@ def is_shell_call(message: Message) -> bool:
     return kinds == {"tool"} and message.info.finish is None and message.info.error is None
 
 
-def _without_foreign_shell(assistants: list[Message], prompt_id: str) -> tuple[Message, ...]:
+def _without_foreign_shell(assistants: list[Message], prompts: Collection[str]) -> tuple[Message, ...]:
     # A shell call puts a synthetic user message in front of itself, just as a compaction does. Run after the answer,
     # it must not become the answer.
-    return tuple(m for m in assistants if m.info.parent_id == prompt_id or not is_shell_call(m))
+    return tuple(m for m in assistants if m.info.parent_id in prompts or not is_shell_call(m))
