@@ -25,6 +25,7 @@ NOT_APPLICABLE: Final = {
     "oc-005": "The cursor is the provider's session id; it has no versions.",
     "oc-033": "A start does not wait for the event stream: events only wake, and a turn also looks by its own clock.",
     "oc-040": "A run that somebody else began is followed only when somebody adopts it.",
+    "oc-054": "A steer names no turn: it goes into the one that a fresh reading shows at work, or waits.",
     "oc-051": "A worker holds no session that it would have to close; when it ends, nothing of a turn is lost.",
 }
 """Rows without a meaning here."""
@@ -78,6 +79,10 @@ DIFFERS: Final = {
         "The provider is asked to abort wherever a run may be left; an abort of nothing does no harm.",
         {"no_calls": DROPPED},
     ),
+    "oc-055": Differs(
+        "A prompt that cannot go into the turn, because that is being stopped, is not refused: it waits.",
+        {"error_to_caller": DROPPED, "delivered_or_queued": ["steer"]},
+    ),
     "oc-046": Differs(
         "A session of another directory is refused: a fork would silently leave its history behind.",
         {"calls": DROPPED, "resumeCursor": DROPPED, "error_to_caller": True},
@@ -85,13 +90,7 @@ DIFFERS: Final = {
 }
 """Rows that are performed, and judged by what Turnkeeper decided to do instead."""
 
-_STEER: Final = "The busy policy `steer` is being built."
-
-PENDING: Final = {
-    "rct-009": _STEER,
-    "oc-054": _STEER,
-    "oc-055": _STEER,
-}
+PENDING: Final[dict[str, str]] = {}
 """Rows that wait for a feature that is being built."""
 
 FAILING: Final[dict[str, str]] = {}
