@@ -178,7 +178,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
     ] = None,
     on_busy: Annotated[
         OnBusy,
-        typer.Option(help="While another turn runs: wait in line, stop it and run next, or be refused."),
+        typer.Option(help="While another turn runs: wait in line, go into it, stop it and run next, or be refused."),
     ] = OnBusy.QUEUE,
     on_lost: Annotated[
         OnLost,
