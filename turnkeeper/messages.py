@@ -303,7 +303,9 @@ class StartTurn(Command):
         default=None, description="stay with the thread until given again; None keeps those it has"
     )
     endpoint: EndpointName | None = Field(default=None, description="refused if the thread belongs to another one")
-    directory: str | None = Field(default=None, description="refused if the thread works in another one")
+    directory: Annotated[str, StringConstraints(min_length=1, max_length=MAX_DIRECTORY_CHARACTERS)] | None = Field(
+        default=None, description="refused if the thread works in another one"
+    )
 
 
 class StartTurnResult(Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,15 +68,15 @@ async def test_killed_in_the_middle_and_restarted(
         assert_ended(result.outcome, TurnState.INTERRUPTED, Reason.PROVIDER_LOST_TURN, woken_by=AFTER_RETURN)
         assert result.outcome.failure is not None
         assert result.outcome.failure.code == "provider_lost_turn"
-        thread = await doomed.keeper.thread(started.thread_id)
-        assert (thread.status, thread.active) == (SessionStatus.STOPPED, None)
+        await until(partial(doomed.keeper.thread, started.thread_id), lambda now: now.status is SessionStatus.STOPPED)
     turn = await doomed.keeper.turn(asking.thread_id)
     assert turn.open_requests == ()
     late = await doomed.keeper.answer(asking.thread_id, asked.open_requests[0].request_id, reject=True)
     assert late.state is AnswerState.STALE
     measured("three lost turns settled after OpenCode was back", asyncio.get_running_loop().time() - back)
     again = await doomed.settled(await doomed.start("go on", thread=in_text.thread_id))
-    assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
+    # Whether the relay is attached again by then is a matter of a second, and of no matter to the turn.
+    assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED, woken_by=AFTER_RETURN)
     assert again.session_id == (await doomed.keeper.result(in_text.thread_id)).session_id
 
 
