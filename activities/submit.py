@@ -1,4 +1,4 @@
-"""`submit`: deliver a prompt: look for it, send it if it is not there, look again."""
+"""`submit`: deliver a prompt: look for it where it could be there already, send it if it is not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ middle then finds its time over, instead of sending what another one has long se
 
 
 class SubmitActivities:
-    """Deliver a prompt: look for it, send it if it is not there, look again."""
+    """Deliver a prompt: look for it where it could be there already, send it if it is not."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         """Use the worker's endpoints."""
@@ -24,6 +24,6 @@ class SubmitActivities:
 
     @activity.defn(name="submit")
     async def submit(self, request: PromptRequest) -> SubmitReport:
-        """Look for the prompt, send it if it is not there, look again. Provider trouble is a value, not an error."""
+        """Look for the prompt, send it if it is not there. Provider trouble is a value, not an error."""
         async with self._endpoints.calling(request.endpoint) as driver:
             return await driver.submit(request, LOCAL_SUBMIT_SECONDS if activity.info().is_local else SUBMIT_SECONDS)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
+from turnkeeper.asking import explaining, refusing_bad_input, update_or_keep
 from turnkeeper.errors import ServiceUnavailableError
 from turnkeeper.messages import Answer, AnswerResult, turn_workflow_id
 from turnkeeper.vocabulary import AnswerState, PermissionReply
@@ -53,35 +52,33 @@ class TurnAnswers:
         handle = self.temporal.get_workflow_handle(turn_workflow_id(thread_id))
         with explaining(f"turn of thread {thread_id!r}"):
             try:
-                with silence_as_timeout():
-                    async with asyncio.timeout(within):
-                        result: AnswerResult = await handle.execute_update("answer", command, result_type=AnswerResult)
-                        return result
-            except TimeoutError:
-                unless_cancelled()
-                if not await _kept(handle, command, within):
-                    return _stale(request_id)
+                result: AnswerResult | None = await update_or_keep(
+                    lambda: handle.execute_update("answer", command, result_type=AnswerResult),
+                    lambda: _keep(handle, command),
+                    within,
+                )
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
                 await handle.describe()  # of a thread that never had a turn there is nothing: that is an error
                 return _stale(request_id)
+        if result is not None:
+            return result
         raise ServiceUnavailableError(
             "Nobody took the answer in time; it is kept and delivered once a worker and the provider answer.",
             code="answer_kept",
         )
 
 
-async def _kept(handle: WorkflowHandle[object, object], command: Answer, within: float) -> bool:
-    """Send the signal twin; False when the turn ended meanwhile."""
+async def _keep(handle: WorkflowHandle[object, object], command: Answer) -> AnswerResult | None:
+    """Send the signal twin; a result only when the turn ended meanwhile."""
     try:
-        async with asyncio.timeout(within):
-            await handle.signal("request_answer", command)
+        await handle.signal("request_answer", command)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return False
+            return _stale(command.request_id)
         raise
-    return True
+    return None
 
 
 def _stale(request_id: str) -> AnswerResult:

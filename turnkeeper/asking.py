@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from pydantic import ValidationError
 from temporalio.client import (
@@ -18,6 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.failures import from_application_error
+
+Result = TypeVar("Result")
 
 
 def unless_cancelled() -> None:
@@ -43,6 +46,25 @@ def silence_as_timeout() -> Iterator[None]:
             # then refuses updates of that workflow (measured, after 28 s). A signal it takes.
             raise TimeoutError from error
         raise
+
+
+async def update_or_keep(
+    update: Callable[[], Awaitable[Result]], keep: Callable[[], Awaitable[Result | None]], within: float
+) -> Result | None:
+    """The answer of an update; when no worker takes it within so many seconds, what `keep` gives, its signal twin.
+
+    Raises:
+        TimeoutError: Temporal does not take the signal either.
+
+    """
+    try:
+        with silence_as_timeout():
+            async with asyncio.timeout(within):
+                return await update()
+    except TimeoutError:
+        unless_cancelled()
+        async with asyncio.timeout(within):
+            return await keep()
 
 
 @contextmanager

@@ -19,19 +19,16 @@ from typing import Final, TypeVar
 
 from temporalio.client import (
     Client,
-    WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowHandle,
 )
-from temporalio.common import WorkflowIDConflictPolicy
 
 from turnkeeper.answers import TurnAnswers
-from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
+from turnkeeper.asking import explaining, refusing_bad_input, update_or_keep
 from turnkeeper.controls import ThreadControls
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
-    THREAD_TASK_TIMEOUT,
     WORKFLOW_TASK_QUEUE,
     EndpointSnapshot,
     PermissionRule,
@@ -46,8 +43,9 @@ from turnkeeper.messages import (
     turn_workflow_id,
 )
 from turnkeeper.recovery import ThreadRecovery
-from turnkeeper.search_attributes import ENDPOINT, attributes_of
+from turnkeeper.search_attributes import ENDPOINT
 from turnkeeper.vocabulary import OnBusy, OnLost
+from turnkeeper.with_start import signal_with_start, update_with_start
 
 ACCEPT_TIMEOUT: Final = 15.0
 """Seconds for a worker to accept a start. Accepting takes tens of milliseconds; the rest is for a busy fleet."""
@@ -144,60 +142,27 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
                 else None
             )
         with explaining(f"thread {thread_id!r}"):
-            try:
-                with silence_as_timeout():
-                    async with asyncio.timeout(accept_timeout):
-                        result = await self._update_start(thread_id, thread, start)
-            except TimeoutError:
-                unless_cancelled()
-                async with asyncio.timeout(accept_timeout):
-                    await self._signal_start(thread_id, thread, start)
-                return StartedTurn(thread_id, key, None)
+            result = await update_or_keep(
+                lambda: self._update_start(thread_id, thread, start),
+                lambda: self._signal_start(thread_id, thread, start),
+                accept_timeout,
+            )
         return StartedTurn(thread_id, key, result)
 
     async def _update_start(self, thread_id: str, thread: ThreadInput | None, start: StartTurn) -> StartTurnResult:
         # Not under the key as the update's id: Temporal would give a repeated one the first answer, and the thread
         # could neither say that it is repeated nor refuse another prompt.
-        if thread is None:
-            handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
-            answer: StartTurnResult = await handle.execute_update("start_turn", start, result_type=StartTurnResult)
-            return answer
-        operation: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
-            "Thread",
-            thread,
-            id=thread_workflow_id(thread_id),
-            task_queue=self.task_queue,
-            task_timeout=THREAD_TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=attributes_of(thread.thread_id, thread.endpoint),
-            static_summary=f"{thread.thread_id} on {thread.endpoint}",
-        )
-        try:
-            result: StartTurnResult = await self.temporal.execute_update_with_start_workflow(
-                "start_turn", start, start_workflow_operation=operation, result_type=StartTurnResult
-            )
-        except BaseException:
-            # The SDK gives the error to this future too; unread, Python would print it when the future is collected.
-            unread = asyncio.ensure_future(operation.workflow_handle())
-            unread.add_done_callback(lambda read: None if read.cancelled() else read.exception())
-            raise
-        return result
+        if thread is not None:
+            return await update_with_start(self.temporal, self.task_queue, thread, "start_turn", start, StartTurnResult)
+        handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
+        answer: StartTurnResult = await handle.execute_update("start_turn", start, result_type=StartTurnResult)
+        return answer
 
     async def _signal_start(self, thread_id: str, thread: ThreadInput | None, start: StartTurn) -> None:
-        if thread is None:
+        if thread is not None:
+            await signal_with_start(self.temporal, self.task_queue, thread, "request_turn", start)
+        else:
             await self.temporal.get_workflow_handle(thread_workflow_id(thread_id)).signal("request_turn", start)
-            return
-        await self.temporal.start_workflow(
-            "Thread",
-            thread,
-            id=thread_workflow_id(thread_id),
-            task_queue=self.task_queue,
-            task_timeout=THREAD_TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=attributes_of(thread.thread_id, thread.endpoint),
-            start_signal="request_turn",
-            start_signal_args=[start],
-        )
 
     async def wait(self, started: StartedTurn) -> TurnResult:
         """The turn's result, once it is settled. Waits for ever: a turn's own deadline bounds it."""

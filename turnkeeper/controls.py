@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from temporalio.client import Client
 
-from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
+from turnkeeper.asking import explaining, refusing_bad_input, update_or_keep
 from turnkeeper.commands import (
     ClosedThread,
     CloseThread,
@@ -126,17 +126,13 @@ class ThreadControls:
     ) -> Result:
         handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
         with explaining(f"thread {thread_id!r}"):
-            try:
-                with silence_as_timeout():
-                    async with asyncio.timeout(within):
-                        answer: Any = await handle.execute_update(name, command, result_type=kind)
-            except TimeoutError:
-                unless_cancelled()
-                async with asyncio.timeout(within):
-                    await handle.signal(f"request_{name}", command)
-            else:
-                result: Result = answer
-                return result
+            answer: Result | None = await update_or_keep(
+                lambda: handle.execute_update(name, command, result_type=kind),
+                lambda: handle.signal(f"request_{name}", command),
+                within,
+            )
+        if answer is not None:
+            return answer
         raise ServiceUnavailableError(
             f"No worker answered the {what}; it is kept and done when one is up.", code=f"{what}_kept"
         )

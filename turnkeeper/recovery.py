@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from temporalio.client import Client, WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.client import Client
 
-from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled
+from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout, unless_cancelled, update_or_keep
 from turnkeeper.errors import ServiceUnavailableError
 from turnkeeper.findings import Adopt, AdoptResult, Reconcile, ThreadFinding
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import THREAD_TASK_TIMEOUT, ThreadInput, thread_workflow_id
-from turnkeeper.search_attributes import attributes_of
+from turnkeeper.messages import ThreadInput, thread_workflow_id
+from turnkeeper.with_start import signal_with_start, update_with_start
 
 RECONCILE_TIMEOUT: Final = 60.0
 """Seconds for a thread to look again: its turn may need 20 s to be sure, a worker of its endpoint 30 s to be missed."""
@@ -65,43 +64,13 @@ class ThreadRecovery:
             command = Adopt(session_id=session_id, directory=directory, limits=limits)
             thread = ThreadInput(thread_id=thread_id or session_id, endpoint=endpoint, directory=directory or "")
         with explaining(f"thread {thread.thread_id!r}"):
-            try:
-                with silence_as_timeout():
-                    async with asyncio.timeout(ADOPT_TIMEOUT):
-                        return await self._update_adopt(thread, command)
-            except TimeoutError:
-                unless_cancelled()
-                async with asyncio.timeout(ADOPT_TIMEOUT):
-                    await self._signal_adopt(thread, command)
+            result = await update_or_keep(
+                lambda: update_with_start(self.temporal, self.task_queue, thread, "adopt", command, AdoptResult),
+                lambda: signal_with_start(self.temporal, self.task_queue, thread, "request_adopt", command),
+                ADOPT_TIMEOUT,
+            )
+        if result is not None:
+            return result
         raise ServiceUnavailableError(
             "No worker answered the adoption; it is kept and done when one is up.", code="adoption_kept"
-        )
-
-    async def _update_adopt(self, thread: ThreadInput, command: Adopt) -> AdoptResult:
-        operation: WithStartWorkflowOperation[object, object] = WithStartWorkflowOperation(
-            "Thread",
-            thread,
-            id=thread_workflow_id(thread.thread_id),
-            task_queue=self.task_queue,
-            task_timeout=THREAD_TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=attributes_of(thread.thread_id, thread.endpoint),
-            static_summary=f"{thread.thread_id} on {thread.endpoint}",
-        )
-        result: AdoptResult = await self.temporal.execute_update_with_start_workflow(
-            "adopt", command, start_workflow_operation=operation, result_type=AdoptResult
-        )
-        return result
-
-    async def _signal_adopt(self, thread: ThreadInput, command: Adopt) -> None:
-        await self.temporal.start_workflow(
-            "Thread",
-            thread,
-            id=thread_workflow_id(thread.thread_id),
-            task_queue=self.task_queue,
-            task_timeout=THREAD_TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=attributes_of(thread.thread_id, thread.endpoint),
-            start_signal="request_adopt",
-            start_signal_args=[command],
         )

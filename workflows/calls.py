@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's own
 
 with workflow.unsafe.imports_passed_through():
+    from turnkeeper.errors import TurnkeeperError
+    from turnkeeper.failures import to_application_error
     from turnkeeper.findings import SessionReading
     from turnkeeper.observations import (
         AbortReport,
@@ -28,6 +30,8 @@ with workflow.unsafe.imports_passed_through():
         Unreachable,
     )
     from turnkeeper.vocabulary import Fault
+
+Answer = TypeVar("Answer")
 
 ONCE: Final = RetryPolicy(maximum_attempts=1)
 
@@ -60,9 +64,48 @@ ABORT: Final = Call("abort", AbortReport, timedelta(seconds=8))
 REPLY: Final = Call("answer", ReplyReport, timedelta(seconds=8))
 
 
+def start(call: Call, request: object, *, task_queue: str, summary: str) -> workflow.ActivityHandle[Any]:
+    """Start the activity on a queue whose workers reach the endpoint."""
+    return workflow.start_activity(
+        call.name,
+        request,
+        task_queue=task_queue,
+        result_type=call.result_type,
+        start_to_close_timeout=call.limit,
+        schedule_to_start_timeout=PICKUP_TIMEOUT,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT,
+        retry_policy=ONCE,
+        summary=summary,
+    )
+
+
+async def ask_at_door(
+    name: str, request: object, answer: type[Answer], limit: timedelta, *, unanswered: TurnkeeperError
+) -> Answer:
+    """What a check at the door says, as a local activity: one marker of history.
+
+    Raises:
+        ApplicationError: the check's own refusal, or `unanswered` when it ended without one.
+
+    """
+    try:
+        admitted: Answer = await workflow.execute_local_activity(
+            name, request, result_type=answer, start_to_close_timeout=limit, retry_policy=ONCE
+        )
+    except FailureError as error:
+        cause = _cause(error)
+        raise (cause if isinstance(cause, ApplicationError) else to_application_error(unanswered)) from None
+    return admitted
+
+
+def _cause(error: FailureError) -> BaseException | None:
+    """A failed local activity raises its own error, a failed activity one around it (measured, 1.35)."""
+    return error.cause if isinstance(error, ActivityError) else error
+
+
 def no_answer(error: FailureError) -> Failure:
-    """What to say of a call that ended without a report. A local one raises its own error, others one around it."""
-    cause = error.cause if isinstance(error, ActivityError) else error
+    """What to say of a call that ended without a report."""
+    cause = _cause(error)
     if isinstance(cause, ApplicationError):
         return Failure(
             code=cause.type or "activity_failed",
@@ -93,7 +136,7 @@ def unanswered_reply(error: FailureError) -> ReplyReport:
 
 
 def _never_taken(error: FailureError) -> bool:
-    cause = error.cause if isinstance(error, ActivityError) else error
+    cause = _cause(error)
     return isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper import adoption, threads
@@ -88,20 +88,12 @@ class ThreadAdoption:
         )
         self._admitting += 1
         try:
-            found: Adoption = await workflow.execute_local_activity(
-                "adopt_session",
-                request,
-                result_type=Adoption,
-                start_to_close_timeout=ADOPT_LIMIT,
-                retry_policy=calls.ONCE,
-            )
-        except FailureError as error:
+            return await calls.ask_at_door("adopt_session", request, Adoption, ADOPT_LIMIT, unanswered=_NOT_READ)
+        except ApplicationError:
             self._refused = True  # a thread that was made for this ends
-            cause = error.cause if isinstance(error, ActivityError) else error
-            raise (cause if isinstance(cause, ApplicationError) else to_application_error(_NOT_READ)) from None
+            raise
         finally:
             self._admitting -= 1
-        return found
 
     def _is_placed(self, turn_id: str) -> bool:
         turn = threads.describe(self._state, turn_id)

@@ -87,16 +87,8 @@ class ThreadLooks:
             session_id=self._state.session_id,
         )
         try:
-            reading: SessionReading = await workflow.execute_activity(
-                calls.READ_SESSION.name,
-                request,
-                task_queue=self._state.task_queue,
-                result_type=calls.READ_SESSION.result_type,
-                start_to_close_timeout=calls.READ_SESSION.limit,
-                schedule_to_start_timeout=calls.PICKUP_TIMEOUT,
-                heartbeat_timeout=calls.HEARTBEAT_TIMEOUT,
-                retry_policy=calls.ONCE,
-                summary="read the provider session",
+            reading: SessionReading = await calls.start(
+                calls.READ_SESSION, request, task_queue=self._state.task_queue, summary="read the provider session"
             )
         except FailureError as error:
             return calls.unreachable(error)

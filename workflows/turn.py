@@ -376,17 +376,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
             self._learn(AbortReported(AbortReport(sent=False, failure=calls.no_answer(error))))
 
     def _start(self, call: calls.Call, request: object, summary: str) -> workflow.ActivityHandle[Any]:
-        return workflow.start_activity(
-            call.name,
-            request,
-            task_queue=self._input.task_queue,
-            result_type=call.result_type,
-            start_to_close_timeout=call.limit,
-            schedule_to_start_timeout=calls.PICKUP_TIMEOUT,
-            heartbeat_timeout=calls.HEARTBEAT_TIMEOUT,
-            retry_policy=calls.ONCE,
-            summary=summary,
-        )
+        return calls.start(call, request, task_queue=self._input.task_queue, summary=summary)
 
     def _start_quick(self, call: calls.Call, request: object, summary: str) -> workflow.ActivityHandle[Any]:
         """A call that is usually over in some 50 ms: inside the workflow task it costs a third of the history and CPU.

@@ -50,7 +50,7 @@ def asks_for(permission: str, *patterns: str, cut: bool = False) -> OpenRequest:
         ("a?c", "ac", False),
         ("echo *", "echo one\ntwo", True),
         ("[ab]", "a", False),
-        ("C:/work/*", "C:\\work\\file", True),
+        ("C:/shop/*", "C:\\shop\\file", True),
         ("", "", True),
         ("", "x", False),
     ],

@@ -9,7 +9,7 @@ from turnkeeper.findings import AdoptRequest, SessionFound, SessionReading, Sess
 from turnkeeper.observations import Observation, Refused, Seen, SessionMissing, Unreachable
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.marks import METADATA_KEY, facts_of_session, mark
-from turnkeeper.opencode.sessions import check_form
+from turnkeeper.opencode.sessions import add_mark, check_form
 from turnkeeper.opencode.wire import Message
 from turnkeeper.vocabulary import Standing
 
@@ -49,7 +49,7 @@ async def mark_session(client: OpenCodeClient, request: AdoptRequest) -> None:
     session = await client.session(request.session_id)
     ours = mark(request.thread_id, request.namespace, ADOPTED)
     if session.metadata.get(METADATA_KEY) != ours:
-        await client.describe_session(session.id, None, {**session.metadata, METADATA_KEY: ours})
+        await add_mark(client, session, ours)
 
 
 def is_live(reading: Observation) -> bool:

@@ -24,6 +24,7 @@ from turnkeeper.opencode.catalogue import Catalogue
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.identifiers import SESSION_PREFIX
 from turnkeeper.opencode.marks import METADATA_KEY, facts_of_session, mark
+from turnkeeper.opencode.wire import Session
 
 MAX_TITLE: Final = 100
 """Characters of a session's title: a line in OpenCode's own lists."""
@@ -64,13 +65,16 @@ async def _resume(client: OpenCodeClient, request: SessionRequest, session_id: s
     _check_same(session.directory, request.directory, session_id)
     facts = facts_of_session(session)
     if (facts.thread, facts.namespace) != (request.thread_id, request.namespace):
-        # Setting metadata replaces all of it: keep what others wrote there.
-        ours = mark(request.thread_id, request.namespace, request.creation_key)
-        await client.describe_session(session_id, None, {**session.metadata, METADATA_KEY: ours})
+        await add_mark(client, session, mark(request.thread_id, request.namespace, request.creation_key))
     status = (await client.statuses(request.directory)).get(session_id)
     if status is not None and status.active:
         return SessionBusy(session_id=session_id)
     return SessionOpened(session_id=session_id)
+
+
+async def add_mark(client: OpenCodeClient, session: Session, ours: dict[str, str]) -> None:
+    """Mark the session as ours. Setting metadata replaces all of it: what others wrote there is kept."""
+    await client.describe_session(session.id, None, {**session.metadata, METADATA_KEY: ours})
 
 
 def check_form(session_id: str) -> None:
