@@ -8,10 +8,10 @@ from typing import NoReturn
 from temporalio import activity
 
 from activities.admission import admitted_directory, admitted_limits
-from activities.endpoints import Endpoints, as_application_errors
+from activities.endpoints import Endpoints, as_application_errors, heartbeats
 from turnkeeper.adoption import session_refusal
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
-from turnkeeper.findings import Adoption, AdoptRequest, SessionFound, SessionReadRequest, SessionTaken
+from turnkeeper.findings import AdoptElsewhere, Adoption, AdoptRequest, SessionFound, SessionReadRequest, SessionTaken
 from turnkeeper.observations import Failure, Refused, SessionMissing, Unreachable
 from turnkeeper.settings import EndpointSettings
 
@@ -24,27 +24,37 @@ class AdoptionActivities:
         self._endpoints = endpoints
 
     @activity.defn(name="adopt_session")
-    async def adopt_session(self, request: AdoptRequest) -> Adoption:
-        """The adoption, or a refusal that says what to change."""
+    async def adopt_session(self, request: AdoptRequest) -> Adoption | AdoptElsewhere:
+        """The adoption, a refusal that says what to change, or who has to be asked.
+
+        Asked inside a workflow task, it is a worker of the workflows' queue that answers; the endpoint may be one that
+        only workers of its own queue reach.
+        """
+        info = activity.info()
         with as_application_errors():
             settings = self._endpoints.settings(request.endpoint)
-            limits = admitted_limits(request.limits, settings)
-            driver = self._endpoints.driver(request.endpoint)
-            read = SessionReadRequest(endpoint=request.endpoint, session_id=request.session_id)
-            found = await driver.read_session(read)
-            if not isinstance(found, SessionFound):
-                _refuse(request.session_id, found)
-            if (error := session_refusal(found, request)) is not None:
-                raise error
-            directory = await asyncio.to_thread(_own_directory, found, settings)
-            taken = await driver.take_session(request, directory)
-            if not isinstance(taken, SessionTaken):
-                _refuse(request.session_id, taken)
+            if info.is_local and settings.task_queue != info.task_queue:
+                return AdoptElsewhere(ask_at=settings.task_queue)
+            async with heartbeats():
+                return await self._adopt(request, settings, local_calls=info.is_local)
+
+    async def _adopt(self, request: AdoptRequest, settings: EndpointSettings, *, local_calls: bool) -> Adoption:
+        limits = admitted_limits(request.limits, settings)
+        driver = self._endpoints.driver(request.endpoint)
+        found = await driver.read_session(SessionReadRequest(endpoint=request.endpoint, session_id=request.session_id))
+        if not isinstance(found, SessionFound):
+            _refuse(request.session_id, found)
+        if (error := session_refusal(found, request)) is not None:
+            raise error
+        directory = await asyncio.to_thread(_own_directory, found, settings)
+        taken = await driver.take_session(request, directory)
+        if not isinstance(taken, SessionTaken):
+            _refuse(request.session_id, taken)
         return Adoption(
             session_id=found.session_id,
             directory=directory,
             task_queue=settings.task_queue,
-            local_calls=settings.task_queue == activity.info().task_queue,
+            local_calls=local_calls,
             limits=limits,
             live=taken.live,
         )

@@ -143,6 +143,15 @@ class Adoption(Record):
     live: LiveRun | None = None
 
 
+class AdoptElsewhere(Record):
+    """Other workers reach the endpoint: ask them. Nothing was checked or changed."""
+
+    ask_at: str = Field(description="their task queue")
+
+
+AdoptReport = Adoption | AdoptElsewhere
+
+
 class AdoptResult(Record):
     """What became of an adoption."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -17,9 +17,10 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 with workflow.unsafe.imports_passed_through():
     from turnkeeper.errors import TurnkeeperError
     from turnkeeper.failures import to_application_error
-    from turnkeeper.findings import SessionReading
+    from turnkeeper.findings import AdoptReport, SessionReading
     from turnkeeper.observations import (
         AbortReport,
+        Admission,
         Failure,
         NotSent,
         Observation,
@@ -30,8 +31,6 @@ with workflow.unsafe.imports_passed_through():
         Unreachable,
     )
     from turnkeeper.vocabulary import Fault
-
-Answer = TypeVar("Answer")
 
 ONCE: Final = RetryPolicy(maximum_attempts=1)
 
@@ -56,6 +55,8 @@ class Call:
 LOCAL_LIMIT: Final = timedelta(seconds=2)
 """A stop that arrives during a local call waits for it: with a grace of 12 s it is still answered within 15 s."""
 
+ADMIT: Final = Call("admit", Admission, timedelta(seconds=20))  # it bounds its own calls to the provider more tightly
+ADOPT: Final = Call("adopt_session", AdoptReport, timedelta(seconds=25))  # two readings of the provider, 10 s each
 OPEN_SESSION: Final = Call("open_session", SessionReport, timedelta(seconds=20), LOCAL_LIMIT)
 SUBMIT: Final = Call("submit", SubmitReport, timedelta(seconds=15), LOCAL_LIMIT)
 READ_SESSION: Final = Call("read_session", SessionReading, timedelta(seconds=12))
@@ -80,22 +81,23 @@ def start(call: Call, request: object, *, task_queue: str, summary: str) -> work
 
 
 async def ask_at_door(
-    name: str, request: object, answer: type[Answer], limit: timedelta, *, unanswered: TurnkeeperError
-) -> Answer:
-    """What a check at the door says, as a local activity: one marker of history.
+    check: Call, request: object, *, unanswered: TurnkeeperError, task_queue: str | None = None
+) -> Any:  # noqa: ANN401 - as the call says
+    """What a check at the door says, as a local activity: one marker of history. With `task_queue`, elsewhere.
 
     Raises:
         ApplicationError: the check's own refusal, or `unanswered` when it ended without one.
 
     """
     try:
-        admitted: Answer = await workflow.execute_local_activity(
-            name, request, result_type=answer, start_to_close_timeout=limit, retry_policy=ONCE
+        if task_queue is not None:
+            return await start(check, request, task_queue=task_queue, summary=f"ask at {task_queue}")
+        return await workflow.execute_local_activity(
+            check.name, request, result_type=check.result_type, start_to_close_timeout=check.limit, retry_policy=ONCE
         )
     except FailureError as error:
         cause = _cause(error)
         raise (cause if isinstance(cause, ApplicationError) else to_application_error(unanswered)) from None
-    return admitted
 
 
 def _cause(error: FailureError) -> BaseException | None:

@@ -44,9 +44,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.thread_ending import ThreadEnding
     from workflows.thread_looks import ThreadLooks
 
-ADMIT_LIMIT: Final = timedelta(seconds=20)
-"""Longest check of a start; it bounds its own calls to the provider more tightly."""
-
 PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
 """Between tries to start a turn while a run of an earlier thread of this id still winds down."""
 
@@ -200,12 +197,13 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
         )
         self._admitting += 1
         try:
-            return await calls.ask_at_door("admit", request, Admission, ADMIT_LIMIT, unanswered=_NOT_ADMITTED)
+            admission: Admission = await calls.ask_at_door(calls.ADMIT, request, unanswered=_NOT_ADMITTED)
         except ApplicationError:
             self._refused = True
             raise
         finally:
             self._admitting -= 1
+        return admission
 
     def _has_no_session(self) -> bool:
         """Nor is anybody about to open one: this is the first start that the thread ever got."""

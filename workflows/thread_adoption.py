@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 
 from temporalio import workflow
@@ -12,17 +11,20 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper import adoption, threads
     from turnkeeper.errors import RefusedError, ServiceUnavailableError
     from turnkeeper.failures import to_application_error
-    from turnkeeper.findings import Adopt, Adoption, AdoptRequest, AdoptResult
+    from turnkeeper.findings import Adopt, AdoptElsewhere, Adoption, AdoptReport, AdoptRequest, AdoptResult
     from turnkeeper.messages import ThreadInput, ThreadState
     from workflows import calls
-
-ADOPT_LIMIT: Final = timedelta(seconds=25)
-"""Longest try; each of its two readings of the provider is bounded to 10 s."""
 
 _NOT_READ: Final = ServiceUnavailableError(
     "The session could not be read in time.",
     code="not_adopted",
     next_step="Try again: it cannot be adopted twice.",
+)
+
+_NOT_TAKEN: Final = ServiceUnavailableError(
+    "No worker that reaches the endpoint read the session in time.",
+    code="not_adopted",
+    next_step="Check that a worker runs for the endpoint's task queue, then try again: it cannot be adopted twice.",
 )
 
 
@@ -88,12 +90,17 @@ class ThreadAdoption:
         )
         self._admitting += 1
         try:
-            return await calls.ask_at_door("adopt_session", request, Adoption, ADOPT_LIMIT, unanswered=_NOT_READ)
+            found: AdoptReport = await calls.ask_at_door(calls.ADOPT, request, unanswered=_NOT_READ)
+            if isinstance(found, AdoptElsewhere):
+                found = await calls.ask_at_door(calls.ADOPT, request, unanswered=_NOT_TAKEN, task_queue=found.ask_at)
         except ApplicationError:
             self._refused = True  # a thread that was made for this ends
             raise
         finally:
             self._admitting -= 1
+        if isinstance(found, AdoptElsewhere):  # two workers with different settings of one endpoint
+            raise to_application_error(_NOT_TAKEN)
+        return found
 
     def _is_placed(self, turn_id: str) -> bool:
         turn = threads.describe(self._state, turn_id)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 from temporalio import activity
 
 from tests.e2e.waiting import until_true
-from turnkeeper.findings import Adoption, AdoptRequest, SessionFound, SessionReading, SessionReadRequest
+from turnkeeper.findings import Adoption, AdoptReport, AdoptRequest, SessionFound, SessionReading, SessionReadRequest
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import (
     AbortReport,
@@ -157,7 +157,7 @@ class ScriptedProvider:
         return reading
 
     @activity.defn(name="adopt_session")
-    async def adopt_session(self, request: AdoptRequest) -> Adoption:
+    async def adopt_session(self, request: AdoptRequest) -> AdoptReport:
         usual = Adoption(
             session_id=request.session_id,
             directory="/srv/shop",
@@ -165,7 +165,7 @@ class ScriptedProvider:
             local_calls=self.local_calls,
             limits=request.limits or TurnLimits(),
         )
-        adoption: Adoption = await self._perform("adopt_session", request, usual)
+        adoption: AdoptReport = await self._perform("adopt_session", request, usual)
         return adoption
 
     @activity.defn(name="submit")

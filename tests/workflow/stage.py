@@ -94,6 +94,12 @@ class Stage:
         ):
             yield
 
+    @asynccontextmanager
+    async def provider_worker_up(self, queue: str) -> AsyncIterator[None]:
+        """A worker for the activities of an endpoint with a queue of its own."""
+        async with Worker(self.client, task_queue=queue, activities=self.provider.activities):
+            yield
+
     async def assert_replays(self) -> None:
         """Whatever the test did, a worker that takes over now must come to the same commands."""
         histories = self.client.list_workflows(f"TaskQueue = '{self.queue}'").map_histories()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
+from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 
 from tests.e2e.waiting import until
@@ -12,11 +14,11 @@ from tests.workflow.scripted_provider import ABORTED, NO_PROMPT, RUNNING, Held, 
 from tests.workflow.stage import ENDPOINT, QUICK, Stage, new_thread, outcome_of
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.failures import to_application_error
-from turnkeeper.findings import Adoption, LiveRun
+from turnkeeper.findings import AdoptElsewhere, Adoption, AdoptRequest, LiveRun
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import thread_workflow_id
 from turnkeeper.observations import Admission
-from turnkeeper.vocabulary import Reason, SessionStatus, Standing, TurnState
+from turnkeeper.vocabulary import Reason, Record, SessionStatus, Standing, TurnState
 
 LIVE = LiveRun(message_id="msg_theirs", prompt="typed by a person")
 NO_SESSION = to_application_error(RefusedError("There is no session.", code="no_session"))
@@ -178,6 +180,43 @@ async def test_a_prompt_given_during_the_adoption_waits_for_the_run_that_is_take
     assert settled.recent[0].turn_id == adopted.turn_id
     (resumed,) = stage.provider.requests("open_session")
     assert resumed.session_id == "ses_theirs"
+
+
+def reached_from(queue: str, adoption: Adoption) -> Callable[[AdoptRequest], Record]:
+    """An endpoint that only workers of `queue` reach."""
+    return lambda _: adoption if activity.info().task_queue == queue else AdoptElsewhere(ask_at=queue)
+
+
+async def test_an_endpoint_with_a_queue_of_its_own_is_asked_there(stage: Stage) -> None:
+    far = f"{stage.queue}-far"
+    theirs = live(stage).model_copy(update={"task_queue": far, "local_calls": False})
+    stage.provider.says("adopt_session", reached_from(far, theirs))
+    thread = new_thread()
+    async with stage.provider_worker_up(far):
+        adopted = await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
+        assert (adopted.thread_id, adopted.turn_id) == (thread, "t1")
+        settled = await stage.settled_thread(thread)
+    assert (settled.recent[0].reason, settled.session_id) == (Reason.FINISHED, "ses_theirs")
+    assert stage.provider.order()[:3] == ["adopt_session", "adopt_session", "look"]
+
+
+@pytest.mark.usefixtures("impatient_calls")
+async def test_nobody_there_leaves_no_thread_behind_and_says_what_to_check(stage: Stage) -> None:
+    far = f"{stage.queue}-far"
+    stage.provider.says("adopt_session", reached_from(far, live(stage)))
+    with pytest.raises(ServiceUnavailableError) as unavailable:
+        await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=(thread := new_thread()))
+    assert unavailable.value.detail_code == "not_adopted"
+    assert "task queue" in str(unavailable.value)
+    assert (await stage.thread_of(thread).describe()).status is WorkflowExecutionStatus.COMPLETED
+
+
+async def test_what_the_endpoint_itself_refuses_there_is_the_answer(stage: Stage) -> None:
+    far = f"{stage.queue}-far"
+    stage.provider.says("adopt_session", AdoptElsewhere(ask_at=far), NO_SESSION)
+    async with stage.provider_worker_up(far):
+        with pytest.raises(RefusedError, match="no session"):
+            await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=new_thread())
 
 
 async def test_a_session_that_a_start_just_opened_is_the_threads_and_nothing_is_marked(stage: Stage) -> None:

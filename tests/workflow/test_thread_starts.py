@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from turnkeeper.failures import to_application_error
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import ThreadSnapshot
 from turnkeeper.vocabulary import SessionStatus, TurnState
-from workflows import thread as thread_module
+from workflows import calls
 
 NO_DIRECTORY = to_application_error(RefusedError("The directory /srv/shop does not exist.", code="no_directory"))
 
@@ -145,7 +146,7 @@ async def test_a_refused_request_shows_as_the_last_error(skipping_stage: Stage) 
 async def test_a_check_that_no_worker_finishes_is_an_error_and_not_the_end_of_the_thread(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thread_module, "ADMIT_LIMIT", thread_module.ADMIT_LIMIT / 40)
+    monkeypatch.setattr(calls, "ADMIT", replace(calls.ADMIT, limit=calls.ADMIT.limit / 40))
     thread = new_thread()
     await stage.start(thread)
     stage.provider.says("admit", HANGS)

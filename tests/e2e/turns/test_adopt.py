@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 
 from tests.e2e.bare_session import BareSession
-from tests.e2e.turns.deployment import Deployment, assert_ended, new_thread
+from tests.e2e.turns.deployment import Deployment, assert_ended, deployed, new_thread
 from tests.e2e.turns.prompts import DONE, SHORT, bash, plan, slow_text
 from tests.e2e.waiting import until
+from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.errors import RefusedError
 from turnkeeper.findings import AdoptResult
 from turnkeeper.messages import TurnResult
@@ -136,3 +138,18 @@ async def test_a_child_session_is_refused_with_the_name_of_its_parent(deployment
     with pytest.raises(RefusedError, match=parent.id) as refused:
         await deployment.keeper.adopt(made["id"], endpoint=deployment.endpoint)
     assert refused.value.detail_code == "child_session"
+
+
+async def test_an_endpoint_with_workers_of_its_own(
+    temporal_client: Client, opencode: OpenCodeServer, workspace: Path, root: Path
+) -> None:
+    async with deployed(temporal_client, opencode, directory=workspace, root=root, own_queue=True) as deployment:
+        session = await begun(deployment)
+        await session.prompt(plan(bash("echo ask whoever takes over"), DONE))
+        asked = await session.until_pending("permission")
+        adopted = await adopt(deployment, session)
+        assert adopted.turn_id == "t1"
+        await session.reply("permission", asked["id"], {"reply": "once"})
+        result = await followed(deployment, adopted)
+        assert_ended(result.outcome, TurnState.COMPLETED, Reason.FINISHED, woken_by=(Wake.EVENT, Wake.TIMER))
+        assert [result.client_message_id] == await prompts(session)
