@@ -23,7 +23,7 @@ from turnkeeper import limits, observations, settings, turn
 from turnkeeper.lifecycle import TERMINAL, begin, decide, learn
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import Observation
-from turnkeeper.readings import SETTLEMENTS
+from turnkeeper.outcomes import SETTLEMENTS
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Fault, Reason, SessionStatus, Standing, TurnState
 
 HERE: Final = Path(__file__).parent

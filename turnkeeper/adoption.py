@@ -13,7 +13,7 @@ from turnkeeper import threads
 from turnkeeper.errors import RefusedError
 from turnkeeper.findings import Adoption, AdoptRequest, AdoptResult, SessionFound
 from turnkeeper.limits import MAX_REMEMBERED_KEYS
-from turnkeeper.messages import QueuedTurn, StartTurn, ThreadState
+from turnkeeper.thread_messages import QueuedTurn, StartTurn, ThreadState
 from turnkeeper.vocabulary import SessionStatus
 
 WORDLESS: Final = "(a prompt without words)"

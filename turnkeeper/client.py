@@ -32,10 +32,6 @@ from turnkeeper.messages import (
     WORKFLOW_TASK_QUEUE,
     EndpointSnapshot,
     PermissionRule,
-    StartTurn,
-    StartTurnResult,
-    ThreadInput,
-    ThreadSnapshot,
     TurnResult,
     TurnSnapshot,
     endpoint_workflow_id,
@@ -44,6 +40,7 @@ from turnkeeper.messages import (
 )
 from turnkeeper.recovery import ThreadRecovery
 from turnkeeper.search_attributes import ENDPOINT
+from turnkeeper.thread_messages import StartTurn, StartTurnResult, ThreadInput, ThreadSnapshot
 from turnkeeper.vocabulary import OnBusy, OnLost
 from turnkeeper.with_start import signal_with_start, update_with_start
 

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from turnkeeper.limits import MAX_REASON_CHARACTERS
-from turnkeeper.messages import InterruptResult, QueuedTurn, TurnRecord
+from turnkeeper.messages import InterruptResult, TurnRecord
+from turnkeeper.thread_messages import QueuedTurn
 from turnkeeper.vocabulary import Command, Key, Record
 
 Why = Annotated[str, StringConstraints(max_length=MAX_REASON_CHARACTERS)]

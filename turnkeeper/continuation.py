@@ -11,8 +11,9 @@ from typing import Final
 
 from turnkeeper import threads
 from turnkeeper.limits import MAX_REMEMBERED_KEYS
-from turnkeeper.messages import Outcome, QueuedTurn, ThreadState
-from turnkeeper.readings import PROMPT_REMOVED
+from turnkeeper.messages import Outcome
+from turnkeeper.outcomes import PROMPT_REMOVED
+from turnkeeper.thread_messages import QueuedTurn, ThreadState
 from turnkeeper.vocabulary import OnLost, Reason
 
 CONTINUE_PROMPT: Final = """\

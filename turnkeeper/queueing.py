@@ -14,7 +14,8 @@ from typing import Final
 
 from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_RECENT_TURNS, MAX_REMEMBERED_STOPS
-from turnkeeper.messages import Outcome, QueuedTurn, ThreadState, TurnRecord
+from turnkeeper.messages import Outcome, TurnRecord
+from turnkeeper.thread_messages import QueuedTurn, ThreadState
 from turnkeeper.vocabulary import OnBusy, Reason, TurnState
 
 PROMPT_START_CHARACTERS: Final = 80

@@ -1,4 +1,4 @@
-"""What a reading of the provider means for a turn: the half of the rules that only `lifecycle` calls.
+"""What a reading of the provider means for a turn: the half of the rules that weighs what a look returned.
 
 A reading ends a turn when it is conclusive by itself (answered, failed, aborted, gone), or when it is the second of
 two that agree that nothing runs. Everything else only sets the time of the next look.
@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from turnkeeper.limits import MAX_SUBMITS
-from turnkeeper.messages import Evidence, Outcome
 from turnkeeper.observations import Failure, NotThere, Observation, Seen, Unreachable
-from turnkeeper.turn import STOP_REASONS, Delivery, IllegalTransitionError, Stop, StopCause, Suspicion, Turn
-from turnkeeper.vocabulary import EvidenceKind, Fault, Reason, SessionStatus, Standing, TurnState
+from turnkeeper.outcomes import BUSY, DROPPED, GONE, LOST, REMOVED, stop_failure, with_verdict
+from turnkeeper.turn import STOP_REASONS, Delivery, IllegalTransitionError, Stop, Suspicion, Turn
+from turnkeeper.vocabulary import EvidenceKind, Fault, Reason, Standing
 
 ABORT_SETTLE: Final = timedelta(milliseconds=400)
 """After an abort, look again this late: the last word of an aborted run is stored 20 to 330 ms after its idle."""
@@ -22,63 +22,6 @@ ABORT_SETTLE: Final = timedelta(milliseconds=400)
 SUBMIT_LOOK: Final = timedelta(milliseconds=500)
 """A prompt that was perhaps sent is looked for this often: it is readable after 1.25 s at worst."""
 
-SETTLEMENTS: Final[dict[Reason, tuple[TurnState, SessionStatus]]] = {
-    Reason.FINISHED: (TurnState.COMPLETED, SessionStatus.READY),
-    Reason.TRUNCATED: (TurnState.COMPLETED, SessionStatus.READY),
-    Reason.REFUSED: (TurnState.INTERRUPTED, SessionStatus.READY),
-    Reason.STOPPED: (TurnState.INTERRUPTED, SessionStatus.READY),
-    Reason.ABORTED_ELSEWHERE: (TurnState.INTERRUPTED, SessionStatus.READY),
-    Reason.SUPERSEDED: (TurnState.INTERRUPTED, SessionStatus.READY),
-    Reason.REMOVED: (TurnState.INTERRUPTED, SessionStatus.READY),
-    Reason.PROVIDER_LOST_TURN: (TurnState.INTERRUPTED, SessionStatus.STOPPED),
-    Reason.SESSION_GONE: (TurnState.INTERRUPTED, SessionStatus.STOPPED),
-    Reason.PROVIDER_ERROR: (TurnState.ERROR, SessionStatus.ERROR),
-    Reason.PROMPT_REJECTED: (TurnState.ERROR, SessionStatus.ERROR),
-    Reason.SESSION_BUSY: (TurnState.ERROR, SessionStatus.ERROR),
-    Reason.PROMPT_DROPPED: (TurnState.ERROR, SessionStatus.ERROR),
-    Reason.PROVIDER_UNREACHABLE: (TurnState.ERROR, SessionStatus.ERROR),
-    Reason.STALLED: (TurnState.ERROR, SessionStatus.ERROR),
-    Reason.DEADLINE_EXCEEDED: (TurnState.ERROR, SessionStatus.ERROR),
-    Reason.TURNKEEPER_ERROR: (TurnState.ERROR, SessionStatus.ERROR),
-}
-"""How each reason leaves the turn and its session."""
-
-PROMPT_REMOVED: Final = "prompt_removed"
-"""Code of a turn whose prompt somebody took out of the provider session (a revert): nothing died there."""
-
-_REMOVED = Failure(
-    code=PROMPT_REMOVED,
-    fault=Fault.CALLER,
-    message="The prompt was removed from the provider session while the turn ran, as by a revert.",
-    next_step="Prompt again if that was not what you wanted.",
-)
-_LOST = Failure(
-    code="provider_lost_turn",
-    fault=Fault.PROVIDER,
-    message="The provider no longer runs this turn and never finished it, as after a crash or restart.",
-    next_step="What its tools did is done: check the directory, then prompt again to go on.",
-)
-_GONE = Failure(
-    code="session_gone",
-    fault=Fault.CALLER,
-    message="The provider session was deleted while the turn ran.",
-    next_step="The next prompt begins a fresh session; its tools may still run on the provider's machine.",
-)
-_DROPPED = Failure(
-    code="prompt_dropped",
-    fault=Fault.PROVIDER,
-    message="The provider stored the prompt and never ran it.",
-    retryable=True,
-    next_step="Prompt again: nothing was done.",
-)
-
-_BUSY: Final = Failure(
-    code="session_busy",
-    fault=Fault.CALLER,
-    message="The provider session works on something that is not this turn's; the prompt was not sent.",
-    retryable=True,
-    next_step="Let it end or abort it in the provider, then prompt again; or use another thread.",
-)
 
 _CONCLUSIVE: Final = {
     Standing.SUCCEEDED: Reason.FINISHED,
@@ -129,7 +72,7 @@ def session_gone(turn: Turn, now: datetime) -> Turn:
     detail = "the provider confirms that the session does not exist"
     if turn.stop is not None:
         return _stop_confirmed(turn, turn.stop, detail, now)
-    return with_verdict(turn, Reason.SESSION_GONE, EvidenceKind.SNAPSHOT, detail, now, failure=_GONE)
+    return with_verdict(turn, Reason.SESSION_GONE, EvidenceKind.SNAPSHOT, detail, now, failure=GONE)
 
 
 def session_busy(turn: Turn, now: datetime) -> Turn:
@@ -141,115 +84,9 @@ def session_busy(turn: Turn, now: datetime) -> Turn:
     turn = replace(turn, busy_since=since, look_quiet=turn.look_quiet + 1, wake=None, retries=0, unreachable_since=None)
     if now >= since + turn.limits.session_busy_timeout:
         waited = f"the session was busy for {turn.limits.session_busy_timeout.total_seconds():g} s"
-        return with_verdict(turn, Reason.SESSION_BUSY, EvidenceKind.COMMAND, waited, now, failure=_BUSY)
+        return with_verdict(turn, Reason.SESSION_BUSY, EvidenceKind.COMMAND, waited, now, failure=BUSY)
     pause = doubled(turn.limits.retry_interval, turn.look_quiet - 1, turn.limits.look_interval)
     return replace(turn, look_due=min(now + pause, since + turn.limits.session_busy_timeout))
-
-
-def with_verdict(
-    turn: Turn,
-    reason: Reason,
-    kind: EvidenceKind,
-    detail: str,
-    now: datetime,
-    *,
-    failure: Failure | None = None,
-    confirmed: bool | None = None,
-) -> Turn:
-    """The turn with its end decided; whoever performs decisions settles it."""
-    return replace(turn, verdict=outcome_of(turn, reason, kind, detail, now, failure=failure, confirmed=confirmed))
-
-
-def outcome_of(
-    turn: Turn,
-    reason: Reason,
-    kind: EvidenceKind,
-    detail: str,
-    now: datetime,
-    *,
-    failure: Failure | None = None,
-    confirmed: bool | None = None,
-) -> Outcome:
-    """How the turn ends now, with all that was seen of it."""
-    evidence = Evidence(
-        kind=kind, woken_by=turn.looking if kind is EvidenceKind.SNAPSHOT else None, at=now, detail=detail
-    )
-    outcome = Outcome(
-        state=SETTLEMENTS[reason][0],
-        reason=reason,
-        evidence=evidence,
-        started_at=turn.started_at,
-        completed_at=now,
-        confirmed=confirmed,
-        why=turn.stop.why if turn.stop is not None and turn.stop.cause is StopCause.ASKED else "",
-        failure=failure,
-    )
-    if (seen := turn.seen) is None:
-        return outcome
-    return outcome.model_copy(
-        update={
-            "text": seen.text,
-            "text_truncated": seen.text_truncated,
-            "message_id": seen.message_id,
-            "usage": seen.usage,
-            "tool_calls": seen.tool_calls,
-        }
-    )
-
-
-def stop_words(stop: Stop) -> str:
-    """Who or what stops the turn, for a person who did not."""
-    match stop.cause:
-        case StopCause.ASKED:
-            return f"a stop was asked for: {stop.why}" if stop.why else "a stop was asked for"
-        case StopCause.STALLED:
-            return f"given up, the provider makes no progress: {stop.why}"
-        case StopCause.DEADLINE:
-            return f"the deadline has passed: {stop.why}"
-        case _:
-            assert_never(stop.cause)
-
-
-def stop_failure(stop: Stop) -> Failure | None:
-    """What to tell a person about a turn that our own clocks ended; nothing when somebody asked for it."""
-    match stop.cause:
-        case StopCause.ASKED:
-            return None
-        case StopCause.STALLED:
-            return Failure(
-                code="stalled",
-                fault=Fault.PROVIDER,
-                message=f"The provider stayed busy without progress: {stop.why}.",
-                retryable=True,
-                next_step="Check the model behind the provider, then prompt again.",
-            )
-        case StopCause.DEADLINE:
-            return Failure(
-                code="deadline_exceeded",
-                fault=Fault.CALLER,
-                message=f"The turn reached its hard deadline: {stop.why}.",
-                next_step="Split the work, or give the turn a longer `deadline`.",
-            )
-        case _:
-            assert_never(stop.cause)
-
-
-def workflow_lost(started_at: datetime, now: datetime, cause: str) -> Outcome:
-    """The outcome of a turn whose workflow could not give one: terminated by an operator, or failed by our fault."""
-    failure = Failure(
-        code="turn_workflow_lost",
-        fault=Fault.TURNKEEPER,
-        message=f"The turn's workflow did not end by itself ({cause}); the agent may still be at work.",
-        next_step="See the Turn workflow in the Temporal UI, and the provider session.",
-    )
-    return Outcome(
-        state=SETTLEMENTS[Reason.TURNKEEPER_ERROR][0],
-        reason=Reason.TURNKEEPER_ERROR,
-        evidence=Evidence(kind=EvidenceKind.COMMAND, at=now, detail=failure.message),
-        started_at=started_at,
-        completed_at=now,
-        failure=failure,
-    )
 
 
 def _reached(turn: Turn, now: datetime) -> Turn:
@@ -308,7 +145,7 @@ def _prompt_missing(turn: Turn, now: datetime, *, busy: bool) -> Turn:
         return turn
     if turn.delivery is Delivery.ACCEPTED:
         detail = "the prompt was removed from the provider's message list"
-        return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=_REMOVED)
+        return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=REMOVED)
     if turn.session_error is not None:
         return _rejected(turn, turn.session_error, now)
     if _quiet_since(turn, turn.submit_ended_at) < turn.limits.accept_budget:
@@ -340,7 +177,7 @@ def _nothing_runs(turn: Turn, seen: Seen, now: datetime) -> Turn:
             return _stop_confirmed(turn, turn.stop, seen.detail, now)
         return turn
     if halted:
-        return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, seen.detail, now, failure=_LOST)
+        return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, seen.detail, now, failure=LOST)
     if turn.session_error is not None:
         failure = Failure(
             code="provider_error",
@@ -350,7 +187,7 @@ def _nothing_runs(turn: Turn, seen: Seen, now: datetime) -> Turn:
         )
         return with_verdict(turn, Reason.PROVIDER_ERROR, EvidenceKind.SNAPSHOT, seen.detail, now, failure=failure)
     if _quiet_since(turn, turn.accepted_at) >= turn.limits.start_budget:
-        return with_verdict(turn, Reason.PROMPT_DROPPED, EvidenceKind.SNAPSHOT, seen.detail, now, failure=_DROPPED)
+        return with_verdict(turn, Reason.PROMPT_DROPPED, EvidenceKind.SNAPSHOT, seen.detail, now, failure=DROPPED)
     return turn
 
 

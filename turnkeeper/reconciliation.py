@@ -13,8 +13,8 @@ from turnkeeper import threads
 from turnkeeper.errors import bounded
 from turnkeeper.findings import SessionFound, SessionReading, ThreadFinding, TurnFinding
 from turnkeeper.lifecycle import state_of
-from turnkeeper.messages import ThreadState
 from turnkeeper.observations import Refused, SessionMissing, Unreachable
+from turnkeeper.thread_messages import ThreadState
 from turnkeeper.turn import Delivery, Turn
 from turnkeeper.vocabulary import Finding, SessionStatus, TurnState
 

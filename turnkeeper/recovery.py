@@ -11,7 +11,8 @@ from turnkeeper.asking import explaining, refusing_bad_input, silence_as_timeout
 from turnkeeper.errors import ServiceUnavailableError
 from turnkeeper.findings import Adopt, AdoptResult, Reconcile, ThreadFinding
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import ThreadInput, thread_workflow_id
+from turnkeeper.messages import thread_workflow_id
+from turnkeeper.thread_messages import ThreadInput
 from turnkeeper.with_start import signal_with_start, update_with_start
 
 RECONCILE_TIMEOUT: Final = 60.0

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import assert_never
 
 from turnkeeper.observations import AbortReport
-from turnkeeper.readings import outcome_of, stop_failure
+from turnkeeper.outcomes import outcome_of, stop_failure
 from turnkeeper.turn import (
     STOP_REASONS,
     Abort,

@@ -16,20 +16,11 @@ from typing import Final
 from turnkeeper import queueing
 from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS
-from turnkeeper.messages import (
-    Evidence,
-    Outcome,
-    QueuedTurn,
-    Refusal,
-    StartTurn,
-    StartTurnResult,
-    ThreadSnapshot,
-    ThreadState,
-    TurnRecord,
-)
+from turnkeeper.messages import Evidence, Outcome, TurnRecord
 from turnkeeper.observations import Admission
+from turnkeeper.outcomes import SETTLEMENTS
 from turnkeeper.queueing import record
-from turnkeeper.readings import SETTLEMENTS
+from turnkeeper.thread_messages import QueuedTurn, Refusal, StartTurn, StartTurnResult, ThreadSnapshot, ThreadState
 from turnkeeper.turn import IllegalTransitionError
 from turnkeeper.vocabulary import EvidenceKind, OnBusy, SessionStatus, TurnState
 

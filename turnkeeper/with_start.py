@@ -8,8 +8,9 @@ from typing import TypeVar
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 
-from turnkeeper.messages import THREAD_TASK_TIMEOUT, ThreadInput, thread_workflow_id
+from turnkeeper.messages import thread_workflow_id
 from turnkeeper.search_attributes import attributes_of
+from turnkeeper.thread_messages import THREAD_TASK_TIMEOUT, ThreadInput
 from turnkeeper.vocabulary import Command
 
 Result = TypeVar("Result")

@@ -7,8 +7,9 @@ from typing import Final
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnSnapshot
+    from turnkeeper.messages import TurnRecord, TurnSnapshot
     from turnkeeper.observations import OpenRequest
+    from turnkeeper.thread_messages import ThreadSnapshot
     from turnkeeper.threads import next_step, notes
 
 ANSWERS_SHOWN: Final = 5

@@ -20,23 +20,18 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.continuation import continued
     from turnkeeper.errors import RefusedError, ServiceUnavailableError, bounded
     from turnkeeper.failures import to_application_error
-    from turnkeeper.messages import (
-        Interrupt,
-        Outcome,
+    from turnkeeper.messages import Interrupt, Outcome, StopFailed, TurnInput, TurnResult, turn_workflow_id
+    from turnkeeper.observations import Admission, AdmitRequest, SessionRequest
+    from turnkeeper.outcomes import workflow_lost
+    from turnkeeper.search_attributes import ENDPOINT, STATE, THREAD
+    from turnkeeper.thread_messages import (
         QueuedTurn,
         StartTurn,
         StartTurnResult,
-        StopFailed,
         ThreadInput,
         ThreadSnapshot,
         ThreadState,
-        TurnInput,
-        TurnResult,
-        turn_workflow_id,
     )
-    from turnkeeper.observations import Admission, AdmitRequest, SessionRequest
-    from turnkeeper.readings import workflow_lost
-    from turnkeeper.search_attributes import ENDPOINT, STATE, THREAD
     from turnkeeper.vocabulary import OnBusy, TurnState
     from workflows import calls
     from workflows.details import describe_thread

@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.errors import RefusedError, ServiceUnavailableError
     from turnkeeper.failures import to_application_error
     from turnkeeper.findings import Adopt, AdoptElsewhere, Adoption, AdoptReport, AdoptRequest, AdoptResult
-    from turnkeeper.messages import ThreadInput, ThreadState
+    from turnkeeper.thread_messages import ThreadInput, ThreadState
     from workflows import calls
 
 _NOT_READ: Final = ServiceUnavailableError(

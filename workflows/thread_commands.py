@@ -20,10 +20,10 @@ with workflow.unsafe.imports_passed_through():
         SteerNews,
         SteerTurn,
         StopFailed,
-        ThreadState,
         TurnRecord,
         TurnResult,
     )
+    from turnkeeper.thread_messages import ThreadState
     from turnkeeper.vocabulary import TurnState
 
 if TYPE_CHECKING:

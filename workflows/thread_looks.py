@@ -10,8 +10,9 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper.findings import Reconcile, SessionReading, SessionReadRequest, ThreadFinding, TurnFinding
-    from turnkeeper.messages import ThreadInput, ThreadState, TurnResult
+    from turnkeeper.messages import TurnResult
     from turnkeeper.reconciliation import THREAD_PATIENCE, rest_finding, run_finding, session_checked
+    from turnkeeper.thread_messages import ThreadInput, ThreadState
     from workflows import calls
 
 if TYPE_CHECKING:

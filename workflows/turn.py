@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
-from typing import Any, Final
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper import requests, steering
@@ -26,22 +24,15 @@ with workflow.unsafe.imports_passed_through():
         TurnSnapshot,
     )
     from turnkeeper.observations import (
-        AbortReport,
-        AbortRequest,
-        LookRequest,
-        PromptRequest,
         ProviderEvents,
-        SessionOpened,
-        SessionRequest,
         Usage,
     )
     from turnkeeper.opencode.identifiers import message_id
-    from turnkeeper.readings import stop_words
+    from turnkeeper.outcomes import stop_words
     from turnkeeper.reconciliation import TURN_PATIENCE, is_sure, turn_finding
     from turnkeeper.search_attributes import REASON, SESSION, STATE
     from turnkeeper.turn import (
         Abort,
-        AbortReported,
         Decision,
         EventsArrived,
         Fact,
@@ -50,31 +41,21 @@ with workflow.unsafe.imports_passed_through():
         IllegalTransitionError,
         Look,
         LookAsked,
-        LookStarted,
-        Observed,
         OpenSession,
         SendReply,
         SendSteer,
-        SessionReported,
         Settle,
         Settled,
         StopAsked,
         StopCause,
         StopGivenUp,
         Submit,
-        SubmitReported,
-        SubmitStarted,
         Wait,
     )
     from turnkeeper.vocabulary import TurnState
-    from workflows import calls
     from workflows.details import describe_turn
     from workflows.turn_answers import TurnAnswers
     from workflows.turn_steers import TurnSteers
-
-
-EVENTS_BEFORE_FIRST_TASK: Final = 3
-"""Started, task scheduled, task started."""
 
 
 # A broken rule is our fault: the turn fails and its thread says so, instead of retrying the same step for ever.
@@ -271,144 +252,6 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
         self._learn(StopGivenUp())
         await self._tell_thread("stop_failed", StopFailed(turn_id=self._input.turn_id, why=why))
 
-    async def _open_session(self, *, resume: bool, again: bool) -> None:
-        request = SessionRequest(
-            endpoint=self._input.endpoint,
-            thread_id=self._input.thread_id,
-            namespace=workflow.info().namespace,
-            directory=self._input.directory,
-            session_id=self._session_id if resume else None,
-            creation_key=self._creation_key,
-            perhaps_created=again or self._input.creation_key is not None,
-            title=self._input.thread_id,
-            model=self._input.model,
-            agent=self._input.agent,
-        )
-        call = self._start_quick(calls.OPEN_SESSION, request, "open the provider session")
-        if not await self._finished(call):
-            return
-        try:
-            report = call.result()
-            if isinstance(report, SessionOpened):
-                self._session_id, self._session_created = report.session_id, report.created
-            self._learn(SessionReported(report))
-        except FailureError as error:
-            self._learn(SessionReported(calls.unreachable(error)))
-
-    async def _submit(self) -> None:
-        request = PromptRequest(
-            endpoint=self._input.endpoint,
-            directory=self._input.directory,
-            session_id=self._opened_session(),
-            message_id=self._message_id,
-            prompt=self._input.prompt,
-            fresh_session=self._nothing_was_ever_sent(),
-            model=self._input.model,
-            agent=self._input.agent,
-        )
-        at_once = self._may_submit_at_once()
-        self._learn(SubmitStarted())
-        start = self._start_quick if at_once else self._start
-        call = start(calls.SUBMIT, request, "deliver the prompt")
-        # Never abandoned: while its report is due the prompt may still leave. But a stop cannot wait for it, and an
-        # event may say that the turn is over before the prompt was seen to be stored.
-        reporting = asyncio.create_task(self._report_submit(call))
-        await workflow.wait_condition(
-            lambda: reporting.done() or self._turn.stop is not None or self._turn.wake is not None
-        )
-
-    def _nothing_was_ever_sent(self) -> bool:
-        """The session was made for this turn and this is its first submit: a look costs OpenCode 14 ms for nothing.
-
-        A submit runs at most once for each time it is decided, so only a reset of the workflow could send before, or
-        a first task that has to be repeated (see `_may_submit_at_once`).
-        """
-        if self._turn.submits > 0:
-            return False
-        if self._session_created:
-            info = workflow.info()
-            return info.run_id == info.first_execution_run_id
-        return self._input.session_is_new and _in_first_try_of_first_task()
-
-    def _may_submit_at_once(self) -> bool:
-        """Inside the very first workflow task, when that is tried for the first time.
-
-        A repeated task could send again what the lost one sent; then the submit is an activity, which runs at most
-        once, and looks first. Nor may the task itself have created the session: repeated, it would create another and
-        send to that one too.
-        """
-        return _in_first_try_of_first_task() and not self._session_created
-
-    async def _report_submit(self, call: workflow.ActivityHandle[Any]) -> None:
-        try:
-            self._learn(SubmitReported(await call))
-        except FailureError as error:
-            self._learn(SubmitReported(calls.unanswered_submit(error)))
-
-    async def _look(self) -> None:
-        request = LookRequest(
-            endpoint=self._input.endpoint,
-            directory=self._input.directory,
-            session_id=self._opened_session(),
-            message_id=self._message_id,
-            text_limit=self._input.limits.text_limit,
-            steers=steering.sent_ids(self._turn),
-        )
-        self._learn(LookStarted())
-        call = self._start_quick(calls.LOOK, request, f"look ({self._turn.looking})")
-        if not await self._finished(call):
-            return
-        try:
-            self._learn(Observed(call.result()))
-        except FailureError as error:
-            self._learn(Observed(calls.unreachable(error)))
-
-    async def _abort(self) -> None:
-        request = AbortRequest(
-            endpoint=self._input.endpoint, directory=self._input.directory, session_id=self._opened_session()
-        )
-        call = self._start(calls.ABORT, request, "abort")
-        if not await self._finished(call):
-            return
-        try:
-            self._learn(AbortReported(call.result()))
-        except ActivityError as error:
-            self._learn(AbortReported(AbortReport(sent=False, failure=calls.no_answer(error))))
-
-    def _start(self, call: calls.Call, request: object, summary: str) -> workflow.ActivityHandle[Any]:
-        return calls.start(call, request, task_queue=self._input.task_queue, summary=summary)
-
-    def _start_quick(self, call: calls.Call, request: object, summary: str) -> workflow.ActivityHandle[Any]:
-        """A call that is usually over in some 50 ms: inside the workflow task it costs a third of the history and CPU.
-
-        Not while the provider is slow or a stop is in progress: no signal is heard and no timer fires meanwhile.
-        """
-        slow = self._turn.retries > 0 or self._turn.stop is not None
-        if call.local_limit is None or not self._input.local_calls or slow:
-            return self._start(call, request, summary)
-        return workflow.start_local_activity(
-            call.name,
-            request,
-            result_type=call.result_type,
-            schedule_to_close_timeout=call.local_limit,
-            retry_policy=calls.ONCE,
-            summary=summary,
-        )
-
-    async def _finished(self, call: workflow.ActivityHandle[Any]) -> bool:
-        """Whether `call` ended before a stop made it pointless or used up its grace; it is cancelled if not."""
-        stop = self._turn.stop
-        if stop is None:
-            await workflow.wait_condition(lambda: call.done() or self._turn.stop is not None)
-        else:
-            left = stop.asked_at + self._input.limits.interrupt_grace - workflow.now()
-            with suppress(TimeoutError):
-                await workflow.wait_condition(call.done, timeout=max(left, timedelta(0)), timeout_summary="grace")
-        if not call.done():
-            call.cancel()
-            return False
-        return True
-
     # Showing.
 
     def _show(self) -> None:
@@ -424,16 +267,6 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
         if self._shown_state is not None or snapshot.state is not TurnState.RUNNING:
             workflow.upsert_search_attributes(updates)
         self._shown_state = snapshot.state
-
-    def _opened_session(self) -> str:
-        if self._session_id is None:
-            raise IllegalTransitionError("the provider is called about a session that was never opened")
-        return self._session_id
-
-
-def _in_first_try_of_first_task() -> bool:
-    """Only then is the history so short: a task that is repeated has the lost one's start and end before it."""
-    return workflow.info().get_current_history_length() == EVENTS_BEFORE_FIRST_TASK
 
 
 def _doing(decision: Decision | None) -> str:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any
-
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper import requests
     from turnkeeper.failures import to_application_error
-    from turnkeeper.messages import Answer, AnswerResult, TurnInput
+    from turnkeeper.messages import Answer, AnswerResult
     from turnkeeper.observations import Reply, ReplyRequest
-    from turnkeeper.turn import AnswerGiven, Fact, ReplyReported, ReplyStarted, SendReply, Turn
+    from turnkeeper.turn import AnswerGiven, ReplyReported, ReplyStarted, SendReply
     from workflows import calls
+    from workflows.turn_calls import TurnCalls
 
 
-class TurnAnswers:
+class TurnAnswers(TurnCalls):
     """A part of the `Turn` workflow."""
-
-    _input: TurnInput
-    _turn: Turn
 
     @workflow.update(description="Answer a permission or a question; says what became of the answer.")
     async def answer(self, command: Answer) -> AnswerResult:
@@ -67,12 +62,3 @@ class TurnAnswers:
             self._learn(ReplyReported(asked.request_id, call.result()))
         except ActivityError as error:
             self._learn(ReplyReported(asked.request_id, calls.unanswered_reply(error)))
-
-    @abstractmethod
-    def _learn(self, fact: Fact) -> None: ...
-
-    @abstractmethod
-    def _start(self, call: calls.Call, request: object, summary: str) -> workflow.ActivityHandle[Any]: ...
-
-    @abstractmethod
-    async def _finished(self, call: workflow.ActivityHandle[Any]) -> bool: ...

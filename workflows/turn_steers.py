@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper import steering
-    from turnkeeper.messages import SteerNews, SteerTurn, TurnInput
+    from turnkeeper.messages import SteerNews, SteerTurn
     from turnkeeper.observations import PerhapsSent, PromptRequest, SubmitReport
     from turnkeeper.opencode.identifiers import message_id
-    from turnkeeper.turn import Fact, SendSteer, SteerAsked, SteerReported, SteerStarted, Turn
+    from turnkeeper.turn import SendSteer, SteerAsked, SteerReported, SteerStarted
     from workflows import calls
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+    from workflows.turn_calls import TurnCalls
 
 
-class TurnSteers:
+class TurnSteers(TurnCalls):
     """Each steer has a client message id of its own, minted once, when its signal is first handled."""
 
-    _input: TurnInput
-    _turn: Turn
     _steers: dict[str, SteerTurn]
-    _learn: Callable[[Fact], None]
-    _opened_session: Callable[[], str]
-    _start: Callable[[calls.Call, object, str], workflow.ActivityHandle[Any]]
 
     @workflow.signal(description="A further prompt for this turn; sent only while the provider is seen at work on it.")
     async def steer(self, steer: SteerTurn) -> None:

@@ -16,7 +16,7 @@ from tests.conformance.rows import Row, UnknownWordError
 from tests.conformance.world import World
 from tests.e2e.waiting import until, until_true
 from tests.unit.opencode_on_paper import as_json, not_found
-from turnkeeper.messages import ThreadState
+from turnkeeper.thread_messages import ThreadState
 from turnkeeper.vocabulary import OnLost, SessionStatus
 
 BROKEN: Final = as_json({"name": "UnknownError", "data": {"message": "it broke"}}, 500)

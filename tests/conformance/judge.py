@@ -14,7 +14,8 @@ from tests.conformance.judge_shown import ShownJudge
 from tests.conformance.rows import Row, UnknownWordError
 from tests.conformance.sight import matches, says, unless
 from tests.conformance.world import World
-from turnkeeper.messages import ThreadSnapshot, TurnRecord
+from turnkeeper.messages import TurnRecord
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import SessionStatus, TurnState
 
 SILENT_FIELDS: Final = {

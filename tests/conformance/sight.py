@@ -7,7 +7,8 @@ from typing import Final
 
 from tests.conformance.rows import Row
 from tests.conformance.world import World
-from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnResult, TurnSnapshot
+from turnkeeper.messages import TurnRecord, TurnResult, TurnSnapshot
+from turnkeeper.thread_messages import ThreadSnapshot
 
 WORDS: Final = {
     "Turn failed": ".",  # upstream's text for a failure without one: any words will do

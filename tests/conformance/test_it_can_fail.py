@@ -13,7 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 from tests.conformance import suite
 from tests.conformance.rows import UnknownWordError, load_rows
 from tests.conformance.suite import Result, run_rows
-from turnkeeper import lifecycle, readings, stopping, threads
+from turnkeeper import delivery, lifecycle, outcomes, readings, stopping, threads
 from turnkeeper.observations import NotThere, SessionMissing
 from turnkeeper.opencode import sessions
 from turnkeeper.turn import Delivery
@@ -27,7 +27,7 @@ def an_idle_event_ends_the_turn(patch: pytest.MonkeyPatch) -> None:
 
     def event(turn: Any, said: Any, now: Any) -> Any:  # noqa: ANN401 - as the rule has them
         if said.kind is EventKind.IDLE:
-            return readings.with_verdict(turn, Reason.FINISHED, EvidenceKind.SNAPSHOT, "idle", now)
+            return outcomes.with_verdict(turn, Reason.FINISHED, EvidenceKind.SNAPSHOT, "idle", now)
         return heard(turn, said, now)
 
     patch.setattr(lifecycle, "_event", event)
@@ -39,23 +39,23 @@ def unknown_is_empty(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lost_run_leaves_the_session_ready(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(readings.SETTLEMENTS, Reason.PROVIDER_LOST_TURN, (TurnState.INTERRUPTED, SessionStatus.READY))
+    patch.setitem(outcomes.SETTLEMENTS, Reason.PROVIDER_LOST_TURN, (TurnState.INTERRUPTED, SessionStatus.READY))
 
 
 def an_abort_is_an_error(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(readings.SETTLEMENTS, Reason.ABORTED_ELSEWHERE, (TurnState.ERROR, SessionStatus.ERROR))
+    patch.setitem(outcomes.SETTLEMENTS, Reason.ABORTED_ELSEWHERE, (TurnState.ERROR, SessionStatus.ERROR))
 
 
 def a_stop_does_not_keep_the_prompt_back(patch: pytest.MonkeyPatch) -> None:
     ends = stopping.decide_stopping
-    started = lifecycle._submit_started  # noqa: SLF001 - as above
+    started = delivery._submit_started  # noqa: SLF001 - as above
 
     def decide(turn: Any, stop: Any, now: Any) -> Any:  # noqa: ANN401 - as above
         return lifecycle._decide_delivery(turn, now) if turn.delivery is Delivery.UNSENT else ends(turn, stop, now)  # noqa: SLF001
 
     patch.setattr(lifecycle, "decide_stopping", decide)
     patch.setattr(
-        lifecycle, "_submit_started", lambda turn, now: replace(started(replace(turn, stop=None), now), stop=turn.stop)
+        delivery, "_submit_started", lambda turn, now: replace(started(replace(turn, stop=None), now), stop=turn.stop)
     )
 
 

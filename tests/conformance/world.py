@@ -25,10 +25,6 @@ from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
     AnswerResult,
     InterruptResult,
-    StartTurn,
-    ThreadInput,
-    ThreadSnapshot,
-    ThreadState,
     TurnRecord,
     TurnSnapshot,
     thread_workflow_id,
@@ -39,6 +35,7 @@ from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.driver import OpenCodeDriver
 from turnkeeper.opencode.translate import Tally, translate
 from turnkeeper.settings import EndpointSettings
+from turnkeeper.thread_messages import StartTurn, ThreadInput, ThreadSnapshot, ThreadState
 from turnkeeper.vocabulary import EventKind
 from workflows.endpoint import EndpointWorkflow
 from workflows.thread import ThreadWorkflow

@@ -27,14 +27,12 @@ from turnkeeper.messages import (
     InterruptResult,
     Outcome,
     PermissionRule,
-    QueuedTurn,
-    StartTurnResult,
-    ThreadSnapshot,
     TurnRecord,
     TurnResult,
     TurnSnapshot,
 )
 from turnkeeper.observations import RelayStatus, Reply, Usage
+from turnkeeper.thread_messages import QueuedTurn, StartTurnResult, ThreadSnapshot
 from turnkeeper.vocabulary import (
     AnsweredBy,
     AnswerState,

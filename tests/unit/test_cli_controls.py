@@ -11,7 +11,8 @@ from tests.unit.cli_stand_ins import STARTED, T0, ScriptedKeeper, connector_of, 
 from turnkeeper.cli import app
 from turnkeeper.cli.endings import Exit
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import InterruptResult, QueuedTurn, StartTurn
+from turnkeeper.messages import InterruptResult
+from turnkeeper.thread_messages import QueuedTurn, StartTurn
 from turnkeeper.vocabulary import OnBusy
 
 Said = pytest.CaptureFixture[str]

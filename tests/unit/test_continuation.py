@@ -11,8 +11,8 @@ from turnkeeper import threads
 from turnkeeper.continuation import CONTINUE_PROMPT, continued
 from turnkeeper.lifecycle import begin
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import QueuedTurn, StartTurn, ThreadState
 from turnkeeper.observations import SessionMissing
+from turnkeeper.thread_messages import QueuedTurn, StartTurn, ThreadState
 from turnkeeper.turn import SessionReported
 from turnkeeper.vocabulary import OnLost, Reason, SessionStatus, TurnState
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from turnkeeper.limits import TurnLimits
-from turnkeeper.readings import SETTLEMENTS
+from turnkeeper.outcomes import SETTLEMENTS
 from turnkeeper.vocabulary import EventKind, Reason, Standing
 
 DOCS: Final = Path(__file__).parents[2] / "docs"

@@ -41,7 +41,7 @@ from turnkeeper.observations import (
     SubmitReport,
     Unreachable,
 )
-from turnkeeper.readings import SETTLEMENTS
+from turnkeeper.outcomes import SETTLEMENTS
 from turnkeeper.turn import (
     STOP_REASONS,
     Abort,

@@ -22,7 +22,7 @@ from tests.unit.turn_story import (
     running,
     submitting,
 )
-from turnkeeper.readings import stop_words
+from turnkeeper.outcomes import stop_words
 from turnkeeper.turn import Abort, IllegalTransitionError, Look, StopAsked, StopCause, SubmitStarted
 from turnkeeper.vocabulary import EvidenceKind, Reason, Standing, TurnState, Wake
 

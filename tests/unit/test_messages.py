@@ -11,22 +11,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tests.unit.scripted_turn import T0, seconds, seen
-from turnkeeper import messages, observations
+from turnkeeper import messages, observations, thread_messages
 from turnkeeper.limits import MAX_KEY_CHARACTERS, MAX_PROMPT_CHARACTERS, MAX_REASON_CHARACTERS, TurnLimits
-from turnkeeper.messages import (
-    Answer,
-    Evidence,
-    Interrupt,
-    InterruptResult,
-    Outcome,
-    PermissionRule,
-    QueuedTurn,
-    StartTurn,
-    ThreadInput,
-    ThreadState,
-    TurnInput,
-)
+from turnkeeper.messages import Answer, Evidence, Interrupt, InterruptResult, Outcome, PermissionRule, TurnInput
 from turnkeeper.observations import Observation, ProviderEvents, RelayStatus
+from turnkeeper.thread_messages import QueuedTurn, StartTurn, ThreadInput, ThreadState
 from turnkeeper.vocabulary import Command, EvidenceKind, Reason, Record, Standing, TurnState
 
 START: Final = {"prompt": "fix the tests", "idempotency_key": "one"}
@@ -216,7 +205,7 @@ def test_the_three_observations_are_never_mixed_up(kind: str) -> None:
 
 
 def models() -> list[type[BaseModel]]:
-    found = [*vars(messages).values(), *vars(observations).values()]
+    found = [*vars(messages).values(), *vars(thread_messages).values(), *vars(observations).values()]
     unique = {value for value in found if isinstance(value, type) and issubclass(value, Record | Command)}
     return sorted(unique - {Record, Command}, key=lambda model: model.__name__)
 

@@ -11,7 +11,7 @@ from tests.unit.test_threads import ADMITTED, accept, begin, outcome, start
 from turnkeeper import queueing, threads
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS
-from turnkeeper.messages import ThreadState
+from turnkeeper.thread_messages import ThreadState
 from turnkeeper.vocabulary import OnBusy, Reason
 
 RUNNING = threads.started(begin(accept(ThreadState(), "one")), "run-1")

@@ -10,9 +10,10 @@ from tests.unit.scripted_turn import T0, seconds
 from turnkeeper import threads
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import MAX_PROMPT_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, TurnLimits
-from turnkeeper.messages import Evidence, Outcome, StartTurn, ThreadState, TurnRecord
+from turnkeeper.messages import Evidence, Outcome, TurnRecord
 from turnkeeper.observations import Admission, Failure
-from turnkeeper.readings import SETTLEMENTS
+from turnkeeper.outcomes import SETTLEMENTS
+from turnkeeper.thread_messages import StartTurn, ThreadState
 from turnkeeper.turn import IllegalTransitionError
 from turnkeeper.vocabulary import EvidenceKind, Fault, OnBusy, Reason, SessionStatus, TurnState
 

@@ -22,18 +22,9 @@ from tests.workflow.scripted_provider import ScriptedProvider
 from turnkeeper import search_attributes
 from turnkeeper.client import StartedTurn, Turnkeeper
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import (
-    Outcome,
-    StartTurn,
-    ThreadInput,
-    ThreadSnapshot,
-    TurnInput,
-    TurnResult,
-    TurnSnapshot,
-    thread_workflow_id,
-    turn_workflow_id,
-)
+from turnkeeper.messages import Outcome, TurnInput, TurnResult, TurnSnapshot, thread_workflow_id, turn_workflow_id
 from turnkeeper.observations import ProviderEvent, ProviderEvents
+from turnkeeper.thread_messages import StartTurn, ThreadInput, ThreadSnapshot
 from turnkeeper.vocabulary import EventKind
 from workflows.endpoint import EndpointWorkflow
 from workflows.thread import ThreadWorkflow

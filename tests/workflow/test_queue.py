@@ -12,7 +12,8 @@ from tests.workflow.scripted_provider import ABORTED, RUNNING, Held, ScriptedPro
 from tests.workflow.stage import QUICK, Stage, new_thread
 from turnkeeper.commands import RemoveQueued, ResumeQueue, SendNow
 from turnkeeper.errors import RefusedError
-from turnkeeper.messages import Interrupt, ThreadSnapshot
+from turnkeeper.messages import Interrupt
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import OnBusy, Reason, Standing
 
 

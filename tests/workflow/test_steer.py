@@ -10,8 +10,8 @@ from tests.workflow.scripted_provider import ABORTED, RUNNING, SILENT, Held, ans
 from tests.workflow.stage import QUICK, Stage, new_thread, tell
 from tests.workflow.test_queue import sent
 from turnkeeper.client import StartedTurn
-from turnkeeper.messages import ThreadSnapshot
 from turnkeeper.observations import LookRequest, Observation, Seen
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import EventKind, OnBusy, Reason, TurnState
 
 

@@ -27,7 +27,8 @@ from tests.workflow.stage import Stage, new_thread, tell
 from turnkeeper.client import StartedTurn
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import ThreadSnapshot, TurnRecord
+from turnkeeper.messages import TurnRecord
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import EventKind, OnBusy, PermissionReply, Reason, SessionStatus, TurnState
 
 SHORT: Final = TurnLimits(

@@ -15,7 +15,7 @@ from tests.workflow.stage import DIRECTORY, ENDPOINT, Stage, new_thread
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.failures import to_application_error
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import ThreadSnapshot
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import SessionStatus, TurnState
 from workflows import calls
 

@@ -10,7 +10,8 @@ from tests.e2e.waiting import until
 from tests.workflow.scripted_provider import ABORTED, HANGS, RUNNING, SILENT, ScriptedProvider, answered
 from tests.workflow.stage import HASTY, QUICK, Stage, elapsed, new_thread, tell
 from turnkeeper.errors import RefusedError
-from turnkeeper.messages import Interrupt, InterruptResult, ThreadSnapshot
+from turnkeeper.messages import Interrupt, InterruptResult
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import EventKind, Reason, SessionStatus, TurnState
 from workflows import calls
 

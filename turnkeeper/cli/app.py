@@ -21,18 +21,14 @@ from turnkeeper.cli import demo as demos
 from turnkeeper.cli import dev as stacks
 from turnkeeper.cli import doctor as doctors
 from turnkeeper.cli import reconcile as reconciling
-from turnkeeper.cli import run as runs
+from turnkeeper.cli import run_command as running
 from turnkeeper.cli import threads as listings
 from turnkeeper.cli import usage
 from turnkeeper.cli.control_commands import add_commands
 from turnkeeper.cli.endings import DEBUG_VARIABLE, Exit, complain, leave
 from turnkeeper.cli.json_lines import usage_entry, write_entry
 from turnkeeper.cli.options import (
-    Allow,
     AsJson,
-    Deadline,
-    Deny,
-    RequestTimeout,
     Scripted,
     StateDir,
     Thread,
@@ -43,7 +39,6 @@ from turnkeeper.cli.service import Connector, default_state_dir, find_service
 from turnkeeper.dev.errors import EmbeddedStackError
 from turnkeeper.dev.stack_state import ModelSource, Ports
 from turnkeeper.errors import TurnkeeperError
-from turnkeeper.vocabulary import OnBusy, OnLost
 
 PROGRAM: Final = "turnkeeper"
 
@@ -144,64 +139,12 @@ def _every_command(
     pass
 
 
-@app.command(
+app.command(
+    "run",
     short_help="Run one turn and show it until it ends.",
     epilog='\b\nExamples:\n  turnkeeper run "Fix the failing test"\n  turnkeeper run --dir ~/shop --thread shop "Now'
     ' write the changelog"\n  turnkeeper run --deadline 15m --json - < prompt.txt\n\n' + ENDING,
-)
-def run(  # noqa: PLR0913 - each is an option of the command
-    ctx: typer.Context,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the agent shall do; - reads it from stdin.")],
-    *,
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--dir",
-            parser=given_directory,
-            metavar="DIR",
-            help="Where the agent works. Default: the thread's own, else here.",
-        ),
-    ] = None,
-    thread: Annotated[
-        str | None,
-        typer.Option(metavar="THREAD", help="Go on in this thread, or begin it. Default: a new one for each call."),
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="PROVIDER/MODEL", help="Default: the provider's own.")] = None,
-    agent: Annotated[str | None, typer.Option(metavar="AGENT", help="The provider's agent, such as build.")] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which provider server. Default: the only one there is.")
-    ] = None,
-    deadline: Deadline = None,
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="The same key twice gives the same turn: a retry that cannot run twice."),
-    ] = None,
-    on_busy: Annotated[
-        OnBusy,
-        typer.Option(help="While another turn runs: wait in line, go into it, stop it and run next, or be refused."),
-    ] = OnBusy.QUEUE,
-    on_lost: Annotated[
-        OnLost,
-        typer.Option(help="When OpenCode loses the run: settle, or continue with a follow-up prompt that says so."),
-    ] = OnLost.SETTLE,
-    allow: Allow = None,
-    deny: Deny = None,
-    request_timeout: RequestTimeout = None,
-    state_dir: StateDir = None,
-    as_json: AsJson = False,
-) -> int:
-    """Run one turn and show what happens until it ends.
-
-    A running turn belongs to Temporal, not to this command. Ctrl-C once stops the turn and waits for the confirmation;
-    twice at once leaves, and the turn goes on (`turnkeeper follow THREAD` comes back to it).
-    """
-    text = sys.stdin.read() if prompt == "-" else prompt
-    rules = (*(deny or ()), *(allow or ())) or None  # the first match wins
-    order = runs.Order(
-        text, thread, directory, endpoint, model, agent, deadline, key, on_lost, rules, request_timeout, on_busy
-    )
-    with errors_as_json(as_json=as_json):
-        return asyncio.run(runs.run(_connector(ctx), _state(state_dir), order, as_json=as_json))
+)(running.command)
 
 
 @app.command(short_help="Follow a turn to its end, or see how it ended.", epilog=ENDING)

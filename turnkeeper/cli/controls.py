@@ -14,7 +14,8 @@ from turnkeeper.cli.json_lines import write_entry
 from turnkeeper.cli.service import Connector
 from turnkeeper.cli.table import columns
 from turnkeeper.commands import QueueView
-from turnkeeper.messages import InterruptResult, QueuedTurn, TurnRecord
+from turnkeeper.messages import InterruptResult, TurnRecord
+from turnkeeper.thread_messages import QueuedTurn
 
 PROMPT_SHOWN: Final = 60
 """Characters of a prompt in a list."""

@@ -23,7 +23,8 @@ from turnkeeper.cli.presses import Press, Presses
 from turnkeeper.cli.tasks import Tasks
 from turnkeeper.cli.views import Subject, View
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
-from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnResult, TurnSnapshot
+from turnkeeper.messages import TurnRecord, TurnResult, TurnSnapshot
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import Reason
 
 FIRST_LOOKS: Final = 20

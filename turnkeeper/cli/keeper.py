@@ -14,10 +14,10 @@ from turnkeeper.messages import (
     EndpointSnapshot,
     InterruptResult,
     PermissionRule,
-    ThreadSnapshot,
     TurnResult,
     TurnSnapshot,
 )
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import OnBusy, OnLost, PermissionReply
 
 

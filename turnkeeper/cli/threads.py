@@ -22,7 +22,8 @@ from turnkeeper.cli.table import columns
 from turnkeeper.cli.views import Subject
 from turnkeeper.client import ThreadSummary
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
-from turnkeeper.messages import ThreadSnapshot, TurnRecord, TurnSnapshot
+from turnkeeper.messages import TurnRecord, TurnSnapshot
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.threads import next_step, notes
 
 ASKED_AT_ONCE: Final = 8

@@ -16,7 +16,8 @@ from tests.e2e.turns.prompts import SHORT, plan, slow_text
 from tests.e2e.waiting import until
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import MAX_PROMPT_CHARACTERS
-from turnkeeper.messages import ThreadInput, ThreadState, thread_workflow_id, turn_workflow_id
+from turnkeeper.messages import thread_workflow_id, turn_workflow_id
+from turnkeeper.thread_messages import ThreadInput, ThreadState
 from turnkeeper.vocabulary import EvidenceKind, Fault, OnBusy, Reason, TurnState
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {

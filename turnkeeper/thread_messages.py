@@ -1,0 +1,158 @@
+"""The thread's half of the contract: what starts a turn, what becomes of it, and all that a thread knows and shows.
+
+A thread is a queue in front of turns: what it says of a turn is a `TurnRecord`, and what it gives to one is a
+`TurnInput`; both are the turn's half, in `messages`, and so are the rules that hold for either half. `ThreadState` is
+carried through continue-as-new, for years: a field is only ever added, with a default. Pure data.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
+
+from turnkeeper.limits import (
+    MAX_DIRECTORY_CHARACTERS,
+    MAX_PERMISSION_RULES,
+    MAX_PROMPT_CHARACTERS,
+    MAX_THREAD_EVENTS,
+    TurnLimits,
+)
+from turnkeeper.messages import WORKFLOW_TASK_QUEUE, PermissionRule, TurnRecord
+from turnkeeper.vocabulary import (
+    AgentName,
+    Command,
+    EndpointName,
+    Key,
+    ModelName,
+    OnBusy,
+    OnLost,
+    Record,
+    SessionStatus,
+    ThreadId,
+    TurnState,
+)
+
+THREAD_TASK_TIMEOUT: Final = timedelta(seconds=6)
+"""A worker that dies with a thread's workflow task in its hands is replaced after this long; 10 s by default, and no
+question to the thread is answered meanwhile."""
+
+PermissionRules = Annotated[tuple[PermissionRule, ...], Field(max_length=MAX_PERMISSION_RULES)]
+
+
+class StartTurn(Command):
+    """Update `start_turn` of `Thread`, and its signal twin `request_turn`."""
+
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARACTERS, pattern=r"\S")]
+    idempotency_key: Key
+    model: ModelName | None = None
+    agent: AgentName | None = None
+    on_busy: OnBusy = OnBusy.QUEUE
+    on_lost: OnLost = OnLost.SETTLE
+    limits: TurnLimits | None = Field(default=None, description="those set override the endpoint's own")
+    permissions: PermissionRules | None = Field(
+        default=None, description="stay with the thread until given again; None keeps those it has"
+    )
+    endpoint: EndpointName | None = Field(default=None, description="refused if the thread belongs to another one")
+    directory: Annotated[str, StringConstraints(min_length=1, max_length=MAX_DIRECTORY_CHARACTERS)] | None = Field(
+        default=None, description="refused if the thread works in another one"
+    )
+
+
+class StartTurnResult(Record):
+    """What became of a start."""
+
+    thread_id: ThreadId
+    turn_id: str
+    state: TurnState | None = Field(description="None: settled so long ago that the thread has forgotten how")
+    run_id: str | None = Field(default=None, description="the Turn workflow's run, once it is started")
+    position: int = Field(default=0, description="turns to run before this one")
+    steered: bool | None = Field(
+        default=None,
+        description="into the running turn (its run is this one's), or not (it waits); None: not known yet",
+    )
+    repeated: bool = Field(default=False, description="the idempotency key was known: this is the earlier turn")
+
+
+class QueuedTurn(Record):
+    """An accepted prompt that has not begun."""
+
+    turn_id: str
+    start: StartTurn
+    limits: TurnLimits
+    accepted_at: datetime
+    new_session_id: str | None = Field(default=None, description="opened for it at the door")
+    creation_key: str | None = Field(default=None, description="of a session that was perhaps created at the door")
+    continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
+    steered: bool = Field(default=False, description="sent into the running turn; what became of it shows at its end")
+    continued: int = Field(default=0, description="lost turns in a row before this one")
+    adopted_message_id: str | None = Field(default=None, description="a prompt that runs already: follow it")
+
+
+class Refusal(Record):
+    """A start that was kept while no worker was up and could then not be taken."""
+
+    idempotency_key: str
+    message: str
+
+
+class ThreadState(Record):
+    """Everything a thread knows; one value, so that continue-as-new is one argument."""
+
+    status: SessionStatus = SessionStatus.IDLE
+    session_id: str | None = None
+    directory: str | None = Field(default=None, description="as admitted: absolute, links resolved")
+    task_queue: str = WORKFLOW_TASK_QUEUE
+    local_calls: bool = False
+    permissions: tuple[PermissionRule, ...] = ()
+    active: TurnRecord | None = None
+    queue: tuple[QueuedTurn, ...] = ()
+    steering: tuple[QueuedTurn, ...] = Field(default=(), description="prompts for the active turn itself")
+    held: bool = Field(default=False, description="after a person's stop the queue waits for a word")
+    removed: tuple[QueuedTurn, ...] = Field(default=(), description="taken out of the queue, newest last, bounded")
+    stopping: bool = Field(default=False, description="a stop of the active turn was asked for")
+    stop_session: bool = Field(default=False, description="and the session shall be stopped then")
+    closed: bool = Field(default=False, description="nothing is taken or begun any more")
+    go_on_after_stop: bool = Field(default=False, description="and the queue shall go on when it is done")
+    stops: tuple[tuple[str, str], ...] = Field(default=(), description="(key, turn id), newest last, bounded")
+    recent: tuple[TurnRecord, ...] = ()
+    last_error: str | None = None
+    refusals: tuple[Refusal, ...] = Field(default=(), description="of kept starts, newest last, bounded")
+    turns_accepted: int = 0
+    idempotency: tuple[tuple[str, str] | tuple[str, str, str], ...] = Field(
+        default=(), description="(key, turn id, digest of the prompt), newest last, bounded; the digest came later"
+    )
+
+
+class ThreadInput(Record):
+    """Input of `Thread`. `carried` is set by continue-as-new alone."""
+
+    thread_id: ThreadId
+    endpoint: EndpointName
+    directory: Annotated[str, StringConstraints(max_length=MAX_DIRECTORY_CHARACTERS)] = Field(
+        description="empty: that of the session which it adopts"
+    )
+    continue_after_events: int = Field(
+        default=MAX_THREAD_EVENTS, gt=50, description="history events after which the thread continues as new"
+    )
+    carried: ThreadState | None = None
+
+
+class ThreadSnapshot(Record):
+    """Query `snapshot` of `Thread`."""
+
+    thread_id: ThreadId
+    endpoint: EndpointName
+    directory: str
+    status: SessionStatus
+    session_id: str | None
+    active: TurnRecord | None
+    queued: tuple[TurnRecord, ...] = ()
+    steering: tuple[TurnRecord, ...] = Field(default=(), description="prompts for the active turn itself")
+    closed: bool = False
+    held: bool = Field(default=False, description="what waits does so until somebody says that it shall go on")
+    recent: tuple[TurnRecord, ...] = ()
+    permissions: tuple[PermissionRule, ...] = Field(default=(), description="of the running turn, and of those to come")
+    last_error: str | None = None
+    refusals: tuple[Refusal, ...] = ()
