@@ -268,6 +268,11 @@ def test_two_terminals_share_a_queue(machine: Machine) -> None:
     assert (code, said.splitlines()[:2]) == (0, ["t2 was not sent. Its prompt:", "second"])
     assert second.ends() == 1
     assert "removed" in second.said()
+    unwanted = machine.open("run", "--thread", "shared", "write unwanted.txt: x")
+    unwanted.until_said("queued: ")
+    unwanted.ctrl_c()
+    assert unwanted.ends() == 1
+    assert "t4 was taken out of the queue before it began: nothing was sent." in unwanted.said()
     code, said = machine.call("interrupt", "shared")
     assert code == 0
     assert "1 prompt waits, untouched: t3." in said

@@ -148,6 +148,7 @@ class ScriptedKeeper:
     looks: int = 0
     starts_with: list[OnLost] = field(default_factory=list)  # what each start said of a lost run
     busy_with: list[OnBusy] = field(default_factory=list)
+    removes_with: TurnkeeperError | None = None
     waits: tuple[QueuedTurn, ...] = ()
     held: bool = False
     asked: list[tuple[str, object]] = field(default_factory=list)
@@ -246,6 +247,8 @@ class ScriptedKeeper:
 
     async def remove_queued(self, thread_id: str, turn_id: str) -> RemovedTurn:
         self.asked.append(("remove", (thread_id, turn_id)))
+        if isinstance(self.removes_with, TurnkeeperError):
+            raise self.removes_with
         gone, *rest = self.waits
         self.waits = tuple(rest)
         return RemovedTurn(removed=gone, **self._view())
@@ -323,6 +326,12 @@ class RememberingView:
 
     def settled(self, subject: Subject, result: TurnResult) -> None:  # noqa: ARG002 - as above
         self.told.append(f"settled {result.outcome.state}")
+
+    def never_begun(self, subject: Subject, turn: TurnRecord, why: str) -> None:  # noqa: ARG002 - as above
+        self.told.append(f"never begun {why}")
+
+    def failed(self, error: TurnkeeperError) -> None:
+        self.told.append(f"failed {error}")
 
     def detached(self, text: str) -> None:
         self.told.append(f"detached {text}")

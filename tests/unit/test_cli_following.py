@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -21,15 +22,22 @@ from tests.unit.cli_stand_ins import (
     snapshot,
     thread,
 )
-from turnkeeper.cli import following
-from turnkeeper.cli.following import STOP_SENT, STOPPING, Detached, Ending, Follower, Settled
+from turnkeeper.cli import following, stopping
+from turnkeeper.cli.choice import choose_view
+from turnkeeper.cli.endings import Exit
+from turnkeeper.cli.following import Detached, Ending, Follower, NeverBegun, Settled
 from turnkeeper.cli.presses import Press, Presses
+from turnkeeper.cli.reporting import follow_to_exit
+from turnkeeper.cli.stopping import STOP_SENT, STOPPING
 from turnkeeper.cli.views import Subject
+from turnkeeper.commands import RemovedTurn
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
-from turnkeeper.messages import InterruptResult, TurnResult
+from turnkeeper.limits import TurnLimits
+from turnkeeper.messages import InterruptResult, QueuedTurn, StartTurn, ThreadSnapshot, TurnResult
 from turnkeeper.vocabulary import Reason, TurnState
 
 NO_WORKER = ServiceUnavailableError("No worker answered in time.")
+Said = pytest.CaptureFixture[str]
 WAIT = 5.0  # seconds until a test gives up; what it waits for takes milliseconds
 SUBJECT = Subject("shop", "t1", RUN, "k1")
 
@@ -37,8 +45,13 @@ SUBJECT = Subject("shop", "t1", RUN, "k1")
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same steps, a hundred times faster."""
-    for name in ("QUICK_LOOK", "SLOW_LOOK", "DOUBLE_PRESS"):
-        monkeypatch.setattr(following, name, getattr(following, name) / 100)
+    for module, name in (
+        (following, "QUICK_LOOK"),
+        (following, "SLOW_LOOK"),
+        (stopping, "DOUBLE_PRESS"),
+        (stopping, "NEXT_TRY"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name) / 100)
 
 
 class Case:
@@ -266,12 +279,146 @@ async def test_a_kept_prompt_that_the_thread_refuses_is_refused(monkeypatch: pyt
             await task
 
 
-async def test_a_turn_that_ended_before_it_began_is_an_error_of_the_turn() -> None:
-    lost = record(run_id=None, state=TurnState.ERROR, reason=Reason.TURNKEEPER_ERROR, completed_at=SETTLED.completed_at)
-    case = Case(ScriptedKeeper(threads_seen=[thread(recent=(lost,))]))
-    async with case.following(Subject("shop", "t1", None, "k1")) as task:
-        with pytest.raises(TurnkeeperError, match="before it began: turnkeeper_error"):
-            await task
+LOST_EARLY = record(run_id=None, state=TurnState.ERROR, reason=Reason.TURNKEEPER_ERROR, completed_at=T0)
+REMOVED = record(
+    turn_id="t2", run_id=None, started_at=None, state=TurnState.INTERRUPTED, reason=Reason.REMOVED, completed_at=T0
+)
+WAITING_SUBJECT = Subject("shop", "t2", None, "k2", position=1)
+WAITING = thread(active=record(), recent=(), queued=(QUEUED,), status="running")
+TAKEN_BACK = thread(active=record(), recent=(REMOVED,), status="running")
+NOT_QUEUED = RefusedError("Turn t2 runs already.", code="not_queued")
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (thread(recent=(LOST_EARLY.model_copy(update={"turn_id": "t2"}),)), "before it began: turnkeeper_error"),
+        (TAKEN_BACK, "t2 was taken out of the queue before it began: nothing was sent."),
+        (thread(recent=(), queued=(QUEUED,), closed=True), "was closed before t2 began: nothing was sent."),
+    ],
+)
+async def test_a_turn_that_is_over_before_it_began_says_why(seen: ThreadSnapshot, words: str) -> None:
+    case = Case(ScriptedKeeper(threads_seen=[seen]))
+    async with case.following(WAITING_SUBJECT) as task:
+        ending = await task
+    assert isinstance(ending, NeverBegun)
+    assert words in ending.why
+
+
+class Queue(ScriptedKeeper):
+    """Its thread shows the prompt waiting until it is taken out."""
+
+    async def remove_queued(self, thread_id: str, turn_id: str) -> RemovedTurn:
+        removed = await super().remove_queued(thread_id, turn_id)
+        self.threads_seen = [TAKEN_BACK]
+        return removed
+
+
+def prompt_of(turn_id: str) -> QueuedTurn:
+    start = StartTurn(prompt="Fix the test", idempotency_key=turn_id)
+    return QueuedTurn(turn_id=turn_id, start=start, limits=TurnLimits(), accepted_at=T0)
+
+
+async def test_one_press_takes_a_waiting_prompt_back_and_stops_nothing() -> None:
+    case = Case(Queue(threads_seen=[WAITING], waits=(prompt_of("t2"),)))
+    async with case.following(WAITING_SUBJECT) as task:
+        await case.until(lambda: case.view.has("queued 1"))
+        case.press()
+        ending = await task
+    assert isinstance(ending, NeverBegun)
+    assert ending.turn.reason is Reason.REMOVED
+    assert ("remove", ("shop", "t2")) in case.keeper.asked
+    assert case.keeper.count("interrupt") == 0
+    assert case.view.has("notice taking the prompt back")
+
+
+async def test_two_quick_presses_leave_a_prompt_in_the_queue() -> None:
+    case = Case(Queue(threads_seen=[WAITING], waits=(prompt_of("t2"),)))
+    async with case.following(WAITING_SUBJECT) as task:
+        await case.until(lambda: case.view.has("queued 1"))
+        case.press()
+        case.press()
+        assert isinstance(await task, Detached)
+    assert case.keeper.count("remove") == 0
+    assert case.view.told[-1].startswith("detached The prompt stays where it is and runs when it is its turn.")
+
+
+async def test_a_prompt_that_begins_while_it_is_taken_back_is_stopped() -> None:
+    case = Case(ScriptedKeeper(threads_seen=[WAITING], removes_with=NOT_QUEUED))
+    async with case.following(WAITING_SUBJECT):
+        case.press()
+        await case.until(lambda: case.keeper.count("remove") == 1)
+        case.keeper.threads_seen = [thread(active=QUEUED.model_copy(update={"run_id": RUN}), status="running")]
+        await case.until(lambda: ("interrupt", ("shop", "t2", "Ctrl-C")) in case.keeper.asked)
+
+
+async def test_a_prompt_that_is_not_in_the_running_turn_yet_is_taken_back_once_it_waits() -> None:
+    class Returned(Queue):
+        async def remove_queued(self, thread_id: str, turn_id: str) -> RemovedTurn:
+            removed = await super().remove_queued(thread_id, turn_id) if not self.removes_with else None
+            if removed is None:
+                self.asked.append(("remove", (thread_id, turn_id)))
+                self.removes_with = None
+                raise NOT_QUEUED
+            return removed
+
+    undecided = thread(active=record(), recent=(), steering=(QUEUED,), status="running")
+    case = Case(Returned(threads_seen=[undecided], removes_with=NOT_QUEUED, waits=(prompt_of("t2"),)))
+    async with case.following(WAITING_SUBJECT) as task:
+        case.press()
+        ending = await task
+    assert isinstance(ending, NeverBegun)
+    assert case.keeper.count("remove") == 2
+    assert case.keeper.count("interrupt") == 0
+
+
+async def test_a_prompt_that_went_into_a_running_turn_stops_that_one_and_says_so() -> None:
+    class Inside(ScriptedKeeper):
+        async def interrupt(self, thread_id: str, turn_id: str | None = None, *, why: str = "") -> InterruptResult:
+            if turn_id == "t2":
+                raise RefusedError("Turn t2 is not the running one; that is t1.", code="not_running")
+            return await super().interrupt(thread_id, turn_id, why=why)
+
+    inside = QUEUED.model_copy(update={"state": TurnState.RUNNING, "run_id": RUN, "steered_into": "t1"})
+    case = Case(Inside(threads_seen=[thread(active=record(), steering=(inside,), status="running")]))
+    async with case.following(Subject("shop", "t2", RUN, "k2")) as task:
+        case.press()
+        ending = await task
+    assert isinstance(ending, Settled)
+    assert case.view.has("notice t2 went into t1 and cannot be taken back: stopping t1")
+    assert ("interrupt", ("shop", "t1", "Ctrl-C")) in case.keeper.asked
+
+
+async def test_a_kept_prompt_in_a_thread_of_others_is_not_stopped_by_guess() -> None:
+    """Without its name the stop would meet whatever runs there."""
+    case = Case(Queue(threads_seen=[NO_WORKER], waits=(prompt_of("t2"),)))
+    async with case.following(Subject("shop", None, None, "k2", kept=True, shared=True)) as task:
+        case.press()
+        await case.until(lambda: case.view.has("notice nobody can say yet whether it has begun"))
+        assert case.keeper.count("interrupt") == 0
+        case.keeper.threads_seen = [WAITING]
+        ending = await task
+    assert isinstance(ending, NeverBegun)
+    assert case.keeper.count("interrupt") == 0
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_a_prompt_that_was_taken_back_ends_with_1_and_says_so(as_json: bool, capsys: Said) -> None:  # noqa: FBT001 - a parameter of the table
+    view = choose_view(as_json=as_json)
+    follower = Follower(ScriptedKeeper(threads_seen=[TAKEN_BACK]), view, Presses(), lambda *_: None)
+    assert await follow_to_exit(follower, view, WAITING_SUBJECT) == Exit.ENDED_OTHERWISE
+    last = capsys.readouterr().out.splitlines()[-1]
+    words = "t2 was taken out of the queue before it began: nothing was sent."
+    if as_json:
+        entry = json.loads(last)
+        assert (entry["event"], entry["turn"], entry["reason"], entry["text"]) == (
+            "never_begun",
+            "t2",
+            "removed",
+            words,
+        )
+    else:
+        assert last == f"interrupted: removed. {words}"
 
 
 class LosesTheFirst(ScriptedKeeper):

@@ -1,8 +1,9 @@
 """Following one turn to its end: look now and then, wait for the result beside it, and obey Ctrl-C.
 
 The result decides; the looks are only for the eye. So a worker that is away makes the view stand still and costs the
-outcome nothing. Ctrl-C once asks Turnkeeper to stop the turn and goes on following until that is settled. A second one
-leaves: at once after the first, before the stop is sent, so that the turn goes on; later, so that the stop does.
+outcome nothing. Ctrl-C once asks Turnkeeper to stop the turn (see `stopping`) and goes on following until that is
+settled. A second one leaves: at once after the first, before the stop is sent, so that the turn goes on; later, so
+that the stop does.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Final, TypeVar
 from turnkeeper.cli import lines
 from turnkeeper.cli.figures import span
 from turnkeeper.cli.keeper import Keeper
-from turnkeeper.cli.lines import Stop
+from turnkeeper.cli.place import find_turn, why_never_begun
 from turnkeeper.cli.presses import Press, Presses
+from turnkeeper.cli.stopping import Stopping
 from turnkeeper.cli.tasks import Tasks
 from turnkeeper.cli.views import Subject, View
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
@@ -45,15 +47,6 @@ PATIENCE: Final = 300.0
 TAKING: Final = 30.0
 """Seconds that a thread may take to accept a kept prompt, once a worker is up: longer than its check at the door."""
 
-DOUBLE_PRESS: Final = 0.6
-"""Seconds after a first Ctrl-C in which a second one still means "leave it running": a person presses twice in 0.3."""
-
-STOPPING: Final = "stopping the turn (Ctrl-C again at once leaves it running)"
-STOP_SENT: Final = "asking for the stop, waiting for the confirmation (Ctrl-C again leaves without it)"
-
-STOP_KEPT: Final = "stop_kept"
-"""The client's code for a stop that Temporal keeps until a worker is up."""
-
 T = TypeVar("T")
 
 
@@ -66,11 +59,20 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverBegun:
+    """The turn is over, and nothing of it ran. `why` is a sentence."""
+
+    subject: Subject
+    turn: TurnRecord
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Detached:
     """The person left; the turn goes on."""
 
 
-Ending = Settled | Detached
+Ending = Settled | NeverBegun | Detached
 
 
 class Follower:
@@ -101,10 +103,8 @@ class Follower:
         self._patience = patience
         self._began = time.monotonic()
         self._silence: str | None = None  # why nobody answers; the person was told
-        self._stop_state = Stop.NONE
         self._left = False
         self._before: TurnSnapshot | None = None
-        self._subject: Subject | None = None
 
     async def follow(self, subject: Subject) -> Ending:
         """Until the turn is over or the person leaves.
@@ -116,8 +116,9 @@ class Follower:
 
         """
         self._subject = subject
+        stop = Stopping(self._keeper, lambda: self._subject, self._notice, self._outage)
         async with Tasks() as tasks:
-            watching = tasks.start(self._watch_all(subject))
+            watching = tasks.start(self._watch_all())
             stopping: asyncio.Task[None] | None = None
             while True:
                 press = tasks.start(self._presses.get())
@@ -126,21 +127,21 @@ class Follower:
                     return watching.result()
                 if press.result() is Press.LEAVE or stopping is not None or not self._stops:
                     self._left = True
-                    self._view.detached(lines.leaving(subject.thread_id, self._stop_state, self._silence))
+                    self._view.detached(lines.leaving(self._subject, stop.state, self._silence))
                     return Detached()
-                stopping = tasks.start(self._stop(subject))
+                stopping = tasks.start(stop.stop())
 
-    async def _watch_all(self, subject: Subject) -> Settled:
+    async def _watch_all(self) -> Settled | NeverBegun:
         """The turn, and if the provider loses it, the turn that goes on with it."""
         while True:
-            settled = await self._watch(subject)
-            following = await self._continuation(settled)
+            ending = await self._watch()
+            following = await self._continuation(ending) if isinstance(ending, Settled) else None
             if following is None:
-                return settled
-            self._subject = subject = following
+                return ending
+            self._subject = following
             self._before = None
             self._notice(f"the provider lost turn {following.continues}; {following.turn_id} goes on with it")
-            self._view.begun(subject)
+            self._view.begun(following)
 
     async def _continuation(self, settled: Settled) -> Subject | None:
         result = settled.result
@@ -165,9 +166,12 @@ class Follower:
             await asyncio.sleep(QUICK_LOOK)
         return None
 
-    async def _watch(self, subject: Subject) -> Settled:
-        run_id = subject.run_id or await self._run_of(subject)
-        subject = replace(subject, run_id=run_id, link=self._link(subject.thread_id, run_id))
+    async def _watch(self) -> Settled | NeverBegun:
+        run_id = self._subject.run_id or await self._run_of()
+        if isinstance(run_id, NeverBegun):
+            return run_id
+        subject = replace(self._subject, run_id=run_id, link=self._link(self._subject.thread_id, run_id))
+        self._subject = subject
         async with Tasks() as tasks:
             looking = tasks.start(self._look_on(subject))
             ending = tasks.start(self._result(subject.thread_id, run_id))
@@ -189,41 +193,23 @@ class Follower:
             except ServiceUnavailableError:
                 await asyncio.sleep(SLOW_LOOK)
 
-    async def _stop(self, subject: Subject) -> None:
-        self._notice(STOPPING)
-        await asyncio.sleep(DOUBLE_PRESS)
-        self._stop_state = Stop.SENT
-        self._notice(STOP_SENT)
-        subject = self._subject or subject
-        try:
-            result = await self._keeper.interrupt(subject.thread_id, subject.turn_id, why="Ctrl-C")
-        except ServiceUnavailableError as error:
-            kept = error.detail_code == STOP_KEPT
-            self._stop_state = Stop.KEPT if kept else Stop.FAILED
-            why = self._outage() or error.message
-            self._notice(error.message if kept else f"the stop was not accepted: {why} Ctrl-C again leaves.")
-            return
-        except TurnkeeperError as error:
-            self._stop_state = Stop.NONE
-            self._notice(f"not stopped: {error}")
-            return
-        if not result.was_running:
-            self._notice("nothing was running any more")
-
-    async def _run_of(self, subject: Subject) -> str:
+    async def _run_of(self) -> str | NeverBegun:
         """The run of a turn that has not begun, once it begins."""
         shown: int | None = None
         answering_since: float | None = None
         while True:
-            thread = await self._answered(lambda: self._keeper.thread(subject.thread_id))
+            subject = self._subject
+            thread = await self._answered(lambda: self._keeper.thread(self._subject.thread_id))
             answering_since = answering_since or time.monotonic()
             turn, ahead = find_turn(thread, subject)
             if turn is None and (not subject.kept or time.monotonic() - answering_since > TAKING):
                 raise _unknown(thread)
-            if turn is not None and turn.run_id is not None:
-                return turn.run_id
-            if turn is not None and turn.completed_at is not None:
-                raise TurnkeeperError(f"The turn ended before it began: {turn.error or turn.reason}.")
+            if turn is not None:
+                self._subject = subject = replace(subject, turn_id=turn.turn_id)
+                if turn.run_id is not None:
+                    return turn.run_id
+                if (why := why_never_begun(thread, turn)) is not None:
+                    return NeverBegun(subject, turn, why)
             if ahead and ahead != shown:
                 self._view.queued(self._at(), ahead)
                 shown = ahead
@@ -274,18 +260,6 @@ class Follower:
 
     def _at(self) -> float:
         return time.monotonic() - self._began
-
-
-def find_turn(thread: ThreadSnapshot, subject: Subject) -> tuple[TurnRecord | None, int]:
-    """The thread's record of the turn, and how many turns run before it."""
-
-    def is_it(turn: TurnRecord) -> bool:
-        return turn.turn_id == subject.turn_id if subject.turn_id else turn.idempotency_key == subject.key
-
-    active = [thread.active] if thread.active else []
-    line = [*active, *thread.steering, *thread.queued]
-    ahead = next((index for index, turn in enumerate(line) if is_it(turn)), 0)
-    return next((turn for turn in [*line, *thread.recent] if is_it(turn)), None), ahead
 
 
 def _unknown(thread: ThreadSnapshot) -> RefusedError:

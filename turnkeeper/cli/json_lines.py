@@ -13,6 +13,8 @@
 * `notice`: at, text
 * `settled` (the last line of a turn that ended): thread, turn, run, session, state, reason, confirmed, why, evidence,
   text, text_truncated, usage, tool_calls, failure, context_lost, started_at, completed_at, seconds, link
+* `never_begun` (the last line of a turn that was taken back, or ended otherwise before it began): thread, turn, key,
+  state, reason, text
 * `detached` (the last line when the following ended first): text
 * `error` (the last line when a command failed): code, message, next_step
 
@@ -36,9 +38,10 @@ from turnkeeper.cli.changes import (
     UsageChanged,
     changes,
 )
+from turnkeeper.cli.endings import complain
 from turnkeeper.cli.views import Subject
 from turnkeeper.errors import TurnkeeperError
-from turnkeeper.messages import TurnResult, TurnSnapshot
+from turnkeeper.messages import TurnRecord, TurnResult, TurnSnapshot
 
 Entry = Mapping[str, object]
 
@@ -84,6 +87,23 @@ class JsonView:
 
     def settled(self, subject: Subject, result: TurnResult) -> None:
         self._write(settled_entry(subject, result))
+
+    def never_begun(self, subject: Subject, turn: TurnRecord, why: str) -> None:
+        self._write(
+            {
+                "event": "never_begun",
+                "thread": subject.thread_id,
+                "turn": turn.turn_id,
+                "key": turn.idempotency_key,
+                "state": turn.state,
+                "reason": turn.reason,
+                "text": why,
+            }
+        )
+
+    def failed(self, error: TurnkeeperError) -> None:
+        self._write(error_entry(error))
+        complain(str(error))
 
     def detached(self, text: str) -> None:
         self._write({"event": "detached", "text": text})

@@ -18,7 +18,7 @@ from turnkeeper.cli.changes import (
 )
 from turnkeeper.cli.figures import clock, dollars, one_line, printable, span, tokens
 from turnkeeper.cli.views import Subject
-from turnkeeper.messages import Outcome, TurnResult
+from turnkeeper.messages import Outcome, TurnRecord, TurnResult
 from turnkeeper.observations import OpenRequest, Question
 
 LINE_CHARACTERS: Final = 160
@@ -120,6 +120,11 @@ def ending(result: TurnResult, link: str | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def never_begun(why: str, turn: TurnRecord) -> str:
+    """A turn that ended, and nothing of it ran."""
+    return f"{turn.state}: {turn.reason}. {why}" if turn.reason else why
+
+
 def verdict(outcome: Outcome) -> str:
     """State and reason, and for a stop whether the provider confirmed it."""
     confirmed = {True: ", confirmed", False: ", unconfirmed", None: ""}[outcome.confirmed]
@@ -135,8 +140,9 @@ class Stop(Enum):
     FAILED = "failed"  # nobody has it
 
 
-def leaving(thread_id: str, stop: Stop, silence: str | None) -> str:
+def leaving(subject: Subject, stop: Stop, silence: str | None) -> str:
     """What goes on without the person, and how to come back. `silence`: why nobody answers right now, if so."""
+    thread_id = subject.thread_id
     back = f"Follow it again with: turnkeeper follow {thread_id}"
     match stop:
         case Stop.FAILED:
@@ -151,6 +157,8 @@ def leaving(thread_id: str, stop: Stop, silence: str | None) -> str:
             return f"The stop goes on without this terminal. {back}"
         case Stop.NONE if silence:
             return f"It is not known whether the turn goes on: {silence} {back}"
+        case Stop.NONE if subject.waits:
+            return f"The prompt stays where it is and runs when it is its turn. {back}"
         case Stop.NONE:
             return f"The turn goes on. {back}"
         case _:

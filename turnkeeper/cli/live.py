@@ -14,10 +14,12 @@ from rich.text import Text
 
 from turnkeeper.cli import lines
 from turnkeeper.cli.changes import Change, RequestClosed, RequestOpened, RetryNoticed, StopNoticed, ToolChanged, changes
+from turnkeeper.cli.endings import complain
 from turnkeeper.cli.figures import ago, dollars, one_line, printable, span, tokens
-from turnkeeper.cli.following import STOPPING
+from turnkeeper.cli.stopping import STOPPING, TAKING_BACK
 from turnkeeper.cli.views import Subject
-from turnkeeper.messages import TurnResult, TurnSnapshot
+from turnkeeper.errors import TurnkeeperError
+from turnkeeper.messages import TurnRecord, TurnResult, TurnSnapshot
 from turnkeeper.vocabulary import TurnState
 
 FRAMES_PER_SECOND: Final = 8
@@ -69,7 +71,7 @@ class LiveView:
 
     def notice(self, at: float, text: str) -> None:
         self._set_clock(at)
-        self._stopping = self._stopping or text == STOPPING
+        self._stopping = self._stopping or text in {STOPPING, TAKING_BACK}
         self._say(lines.timed(at, text), "yellow")
 
     def settled(self, subject: Subject, result: TurnResult) -> None:
@@ -83,6 +85,14 @@ class LiveView:
         for line in rest:
             self._console.print(Text(line, style="dim", overflow="fold"), soft_wrap=True)
 
+    def never_begun(self, subject: Subject, turn: TurnRecord, why: str) -> None:  # noqa: ARG002 - the view's signature
+        self.close()
+        self._console.print(Text(lines.never_begun(why, turn), style=_STYLES.get(turn.state, "bold")))
+
+    def failed(self, error: TurnkeeperError) -> None:
+        self.close()
+        complain(str(error))
+
     def detached(self, text: str) -> None:
         self.close()
         self._console.print(Text(text))
@@ -93,7 +103,11 @@ class LiveView:
     def _hint(self) -> str:
         if not self._stops:
             return "Ctrl-C leaves; the turn goes on"
-        return "Ctrl-C again leaves" if self._stopping else "Ctrl-C stops the turn, twice at once leaves it running"
+        if self._stopping:
+            return "Ctrl-C again leaves"
+        if self._snapshot is None and self._ahead:
+            return "Ctrl-C takes the prompt back, twice at once leaves it in the queue"
+        return "Ctrl-C stops the turn, twice at once leaves it running"
 
     def _say(self, line: str, style: str) -> None:
         self._console.print(Text(line, style=style))

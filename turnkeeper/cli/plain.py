@@ -6,9 +6,11 @@ from typing import TextIO
 
 from turnkeeper.cli import lines
 from turnkeeper.cli.changes import RequestOpened, StateChanged, UsageChanged, changes
+from turnkeeper.cli.endings import complain
 from turnkeeper.cli.figures import printable
 from turnkeeper.cli.views import Subject
-from turnkeeper.messages import TurnResult, TurnSnapshot
+from turnkeeper.errors import TurnkeeperError
+from turnkeeper.messages import TurnRecord, TurnResult, TurnSnapshot
 
 
 class PlainView:
@@ -42,6 +44,13 @@ class PlainView:
             self._say(f"\n{printable(result.outcome.text).strip()}\n")
         for line in lines.ending(result, subject.link):
             self._say(line)
+
+    def never_begun(self, subject: Subject, turn: TurnRecord, why: str) -> None:  # noqa: ARG002 - the view's signature
+        self._say(lines.never_begun(why, turn))
+
+    def failed(self, error: TurnkeeperError) -> None:
+        self.close()
+        complain(str(error))
 
     def detached(self, text: str) -> None:
         self._say(text)

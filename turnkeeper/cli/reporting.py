@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
-from turnkeeper.cli.endings import Exit, complain
-from turnkeeper.cli.following import Detached, Follower, Settled
+from turnkeeper.cli.endings import Exit
+from turnkeeper.cli.following import Detached, Follower, NeverBegun, Settled
 from turnkeeper.cli.json_lines import error_entry, write_entry
 from turnkeeper.cli.views import Subject, View
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
@@ -29,13 +29,15 @@ async def follow_to_exit(follower: Follower, view: View, subject: Subject) -> Ex
         raise
     except TurnkeeperError as error:
         # The turn is over, only not by itself: terminated by an operator, or a fault of ours.
-        view.close()
-        complain(str(error))
+        view.failed(error)
         return Exit.ENDED_OTHERWISE
     match ending:
         case Settled(subject=settled, result=result):
             view.settled(settled, result)
             return Exit.OK if result.outcome.state is TurnState.COMPLETED else Exit.ENDED_OTHERWISE
+        case NeverBegun(subject=subject, turn=turn, why=why):
+            view.never_begun(subject, turn, why)
+            return Exit.ENDED_OTHERWISE
         case Detached():
             return Exit.NOT_FOLLOWED
         case _:

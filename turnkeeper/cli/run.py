@@ -63,7 +63,7 @@ async def run_with(presses: Presses, connector: Connector, state_dir: Path, orde
     """`run` for a caller that listens for Ctrl-C itself."""
     _check(order)
     service, started = await _unless_left(_connect_and_start(connector, state_dir, order), presses)
-    subject = _subject(started, service)
+    subject = _subject(started, service, shared=order.thread is not None)
     view = choose_view(as_json=as_json)
     try:
         view.begun(subject)
@@ -162,10 +162,10 @@ def _directory(service: Service, given: Path | None) -> str | None:
     return str(directory)
 
 
-def _subject(started: StartedTurn, service: Service) -> Subject:
+def _subject(started: StartedTurn, service: Service, *, shared: bool) -> Subject:
     result = started.result
     if result is None:
-        return Subject(started.thread_id, key=started.idempotency_key, kept=True)
+        return Subject(started.thread_id, key=started.idempotency_key, kept=True, shared=shared)
     return Subject(
         started.thread_id,
         result.turn_id,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from turnkeeper.messages import TurnResult, TurnSnapshot
+from turnkeeper.errors import TurnkeeperError
+from turnkeeper.messages import TurnRecord, TurnResult, TurnSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,13 @@ class Subject:
     repeated: bool = False  # the key was known: this is the earlier turn
     continues: str | None = None  # the lost turn that this one goes on with
     kept: bool = False  # no worker was up: the prompt is durable and runs once one is
+    shared: bool = False  # kept for a thread that may hold prompts of others
     link: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        """As far as is known, it has not begun."""
+        return self.run_id is None
 
 
 class View(Protocol):
@@ -40,6 +47,12 @@ class View(Protocol):
 
     def settled(self, subject: Subject, result: TurnResult) -> None:
         """The turn is over. The last call but `close`."""
+
+    def never_begun(self, subject: Subject, turn: TurnRecord, why: str) -> None:
+        """The turn is over and nothing of it ran. Like `settled`, the last call but `close`."""
+
+    def failed(self, error: TurnkeeperError) -> None:
+        """The turn's workflow did not end by itself: there is no outcome. The last call but `close`."""
 
     def detached(self, text: str) -> None:
         """The following ends, the turn goes on."""
