@@ -169,7 +169,8 @@ async def run() -> None:
     async with running_worker(client, settings):
         log.info("%s: endpoints %s", WORKER_READY, ", ".join(sorted(settings.endpoints)))
         await stop.wait()
-        log.info("shutting down")
+        grace = settings.worker.graceful_shutdown
+        log.info("shutting down: calls under way have %g s to end; turns go on with another worker, or the next", grace)
 
 
 def main() -> int:

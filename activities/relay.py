@@ -22,6 +22,7 @@ from temporalio.service import RPCError
 
 from activities.endpoints import HEARTBEAT_INTERVAL, Endpoints, as_application_errors
 from activities.routing import Route, Router
+from activities.stream_log import StreamLog
 from turnkeeper.coalescing import Mailbox
 from turnkeeper.errors import ProviderError
 from turnkeeper.messages import endpoint_workflow_id, turn_workflow_id
@@ -102,6 +103,7 @@ class _Relay:
         self._sending = asyncio.Semaphore(MAX_SENDING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached: bool | None = None
+        self._log = StreamLog(request.endpoint)
 
     async def read(self) -> None:
         """Attach, read, attach again, for ever."""
@@ -109,10 +111,12 @@ class _Relay:
         while True:
             try:
                 async with open_stream(self._client) as stream:
+                    self._log.attached()
                     self._spawn(self._on_attach())
                     pause = RECONNECT_FIRST
                     await self._read_stream(stream)
             except ProviderError as error:
+                self._log.lost(error.failure())
                 self._spawn(self._report(attached=False, failure=error.failure()))
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_LAST)
@@ -192,7 +196,7 @@ class _Relay:
                 await handle.signal("provider_events", ProviderEvents(events=events))
             except RPCError as error:
                 # No turn runs there, or Temporal is away: either way a turn that runs looks by its own clock.
-                log.debug("events not delivered", extra={"thread_id": thread_id, "status": error.status.name})
+                log.debug("thread %s: events not delivered (Temporal answered %s)", thread_id, error.status.name)
 
     async def _on_attach(self) -> None:
         """Events before now may be lost: make the endpoint's running turns look."""
@@ -207,7 +211,8 @@ class _Relay:
                 self._spawn(self._signal_turn(execution.id.removeprefix(prefix), (event,)))
                 await asyncio.sleep(1 / ATTACH_SIGNALS_PER_SECOND)
         except RPCError as error:
-            log.warning("running turns could not be listed", extra={"status": error.status.name})
+            told = "endpoint %s: running turns could not be told to look now (Temporal answered %s); they do it later"
+            log.warning(told, self._request.endpoint, error.status.name)
 
     async def _report(self, *, attached: bool, failure: Failure | None = None) -> None:
         """Tell the `Endpoint` workflow, on changes only."""
@@ -220,10 +225,12 @@ class _Relay:
         status = RelayStatus(
             attached=attached, at=datetime.now(UTC), attempt=self._attempt, version=version, failure=failure
         )
-        log.info("event stream %s", "attached" if attached else "lost", extra={"endpoint": self._request.endpoint})
-        with suppress(RPCError):
-            handle = self._temporal.get_workflow_handle(endpoint_workflow_id(self._request.endpoint))
+        handle = self._temporal.get_workflow_handle(endpoint_workflow_id(self._request.endpoint))
+        try:
             await handle.signal("relay_status", status)
+        except RPCError as error:
+            told = "endpoint %s: its health could not be kept (Temporal answered %s); `doctor` shows an older one"
+            log.warning(told, self._request.endpoint, error.status.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -57,7 +57,12 @@ class EndpointWorkflow:
                     summary="read the event stream",
                 )
             except ActivityError as error:
-                workflow.logger.warning("relay ended", extra={"cause": type(error.cause).__name__})
+                workflow.logger.warning(
+                    "endpoint %s: its relay ended (%s); the next one begins in %d s. Running turns look by themselves.",
+                    endpoint.endpoint,
+                    error.cause or error,
+                    REFUSED_PAUSE.total_seconds(),
+                )
                 await workflow.sleep(REFUSED_PAUSE, summary="before the next relay")
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(endpoint.model_copy(update={"relay_status": self._relay}))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from turnkeeper.dev.errors import BinaryMissingError, StackHeldError, StackNotFoundError
+from turnkeeper.dev.errors import BinaryMissingError, StackHeldError, StackNotFoundError, StateDirectoryError
 from turnkeeper.dev.opencode_binary import find_opencode
 from turnkeeper.dev.opencode_setup import find_user_setup
 from turnkeeper.dev.stack_state import (
@@ -18,6 +18,7 @@ from turnkeeper.dev.stack_state import (
     Ports,
     StackLock,
     StackState,
+    prepare_state_directory,
     read_ports,
     read_stack,
     refuse_leftovers,
@@ -139,6 +140,41 @@ def test_files_that_name_no_model_do_not_count(tmp_path: Path, content: str) -> 
     (tmp_path / "config/opencode/opencode.json").write_text(content)
     env = {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     assert not find_user_setup(env).usable
+
+
+# The directory.
+
+
+def mode(folder: Path) -> int:
+    return folder.stat().st_mode & 0o777
+
+
+def test_a_state_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    state = tmp_path / "new" / "state"
+    prepare_state_directory(state)
+    assert {mode(folder) for folder in (state, *state.iterdir())} == {0o700}
+    assert {folder.name for folder in state.iterdir()} == {"logs", "temporal", "opencode"}
+
+
+@pytest.mark.parametrize("before", [0o750, 0o755, 0o700])
+def test_a_directory_that_was_there_keeps_its_mode_and_hides_what_is_put_into_it(tmp_path: Path, before: int) -> None:
+    state = tmp_path / "mine"
+    state.mkdir()
+    state.chmod(before)
+    prepare_state_directory(state)
+    assert mode(state) == before
+    assert {mode(folder) for folder in state.iterdir()} == {0o700}
+
+
+@pytest.mark.parametrize("others", [0o770, 0o707, 0o1777])
+def test_a_directory_that_others_can_write_to_is_refused_untouched(tmp_path: Path, others: int) -> None:
+    state = tmp_path / "shared"
+    state.mkdir()
+    state.chmod(others)
+    with pytest.raises(StateDirectoryError, match=r"can be written to by other users.*chmod go-w .*shared"):
+        prepare_state_directory(state)
+    assert state.stat().st_mode & 0o7777 == others
+    assert not list(state.iterdir())
 
 
 # Where the program is.

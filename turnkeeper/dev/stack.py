@@ -178,6 +178,7 @@ class EmbeddedStack:
             await asyncio.sleep(RESTART_DELAY)
             await self._start_again(name)
             write_state(self._directory, self.state)
+            report(f"{process.name} runs again.")
 
     async def _start_again(self, name: str) -> None:
         if name == "opencode":

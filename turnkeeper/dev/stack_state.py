@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -25,6 +26,10 @@ LOCK_FILE: Final = "stack.lock"
 PORTS_FILE: Final = "ports.json"
 OWNER_ONLY: Final = 0o600
 OWNER_ONLY_FOLDER: Final = 0o700
+OTHERS_WRITE: Final = 0o022
+ROOT: Final = 0
+KEPT_FOLDERS: Final = ("logs", "temporal", "opencode")
+"""Made here, before anything is in them: prompts and answers are in the database, the sessions and the logs."""
 LEFTOVER_GRACE: Final = 3.0
 """Seconds for the children of a killed stack to follow it: Linux kills them within milliseconds."""
 LEFTOVER_POLL: Final = 0.05
@@ -128,18 +133,38 @@ def _lock_exclusively(descriptor: int) -> None:
 
 
 def prepare_state_directory(state: Path) -> None:
-    """Make it if it is not there, for its owner alone.
+    """Make it if it is not there. What is made here is for its owner alone; what was there keeps its mode.
 
     Raises:
-        StateDirectoryError: it cannot be made or used.
+        StateDirectoryError: it cannot be made or used, or others could change what is kept in it.
     """
     try:
-        state.mkdir(parents=True, exist_ok=True)
-        state.chmod(OWNER_ONLY_FOLDER)
+        state.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(state)
+        _refuse_if_others_write(state)
+        for name in KEPT_FOLDERS:
+            _make_private(state / name)
     except OSError as error:
         raise StateDirectoryError(
             f"The state directory {state} cannot be used ({error.strerror}). Choose another one with --state-dir."
         ) from error
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
+
+
+def _refuse_if_others_write(state: Path) -> None:
+    """Who can write there can put a file of theirs in place of the one with the password and the addresses."""
+    found = state.stat()
+    if found.st_uid not in {os.geteuid(), ROOT}:
+        why, remedy = "belongs to another user", "Choose another one with --state-dir."
+    elif found.st_mode & OTHERS_WRITE:
+        why = "can be written to by other users, who could replace the servers' addresses and password kept there"
+        remedy = f"Forbid that with: chmod go-w {shlex.quote(str(state))}; or choose another one with --state-dir."
+    else:
+        return
+    raise StateDirectoryError(f"The state directory {state} {why}. {remedy}")
 
 
 def read_stack(state: Path, start_with: str = "turnkeeper dev") -> StackState:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from temporalio.client import Client
 
 from tests.e2e.turns.conftest import Measured
@@ -24,8 +26,14 @@ LATE = 3 + 2
 
 
 async def test_the_stream_is_cut_and_never_restored(
-    own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path, measured: Measured
+    own_temporal: Client,
+    opencode: OpenCodeServer,
+    workspace: Path,
+    root: Path,
+    measured: Measured,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "turnkeeper.relay")
     async with (
         Gate.before(opencode.port) as gate,
         deployed(own_temporal, opencode, directory=workspace, root=root, url=gate.url) as deployment,
@@ -46,6 +54,10 @@ async def test_the_stream_is_cut_and_never_restored(
             lambda: deployment.keeper.endpoint(deployment.endpoint),
             lambda seen: seen.relay is not None and seen.relay.attached,
         )
+        logged = [record.getMessage() for record in caplog.records if record.name == "turnkeeper.relay"]
+        assert any(f"endpoint {deployment.endpoint}: event stream lost, since " in line for line in logged)
+        assert any(f"endpoint {deployment.endpoint}: event stream back after " in line for line in logged)
+        assert not any(f":{gate.port}" in line or "://" in line for line in logged), "no address in a log"
 
 
 async def test_no_relay_runs(
