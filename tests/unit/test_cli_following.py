@@ -33,7 +33,8 @@ from turnkeeper.cli.views import Subject
 from turnkeeper.commands import RemovedTurn
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.limits import TurnLimits
-from turnkeeper.messages import InterruptResult, QueuedTurn, StartTurn, ThreadSnapshot, TurnResult
+from turnkeeper.messages import InterruptResult, TurnResult
+from turnkeeper.thread_messages import QueuedTurn, StartTurn, ThreadSnapshot
 from turnkeeper.vocabulary import Reason, TurnState
 
 NO_WORKER = ServiceUnavailableError("No worker answered in time.")

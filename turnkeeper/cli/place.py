@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from turnkeeper.cli.views import Subject
-from turnkeeper.messages import ThreadSnapshot, TurnRecord
+from turnkeeper.messages import TurnRecord
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import Reason, TurnState
 
 
