@@ -20,7 +20,11 @@ _ALLOWED: Final = _NEEDED | {"note", "observed_bug"}
 _STEPS: Final = frozenset({"event", "command", "opencode", "step"})
 
 
-class UnknownWordError(Exception):
+class RowsError(Exception):
+    """A file of rows that cannot be run, in words for who wrote it."""
+
+
+class UnknownWordError(RowsError):
     """A row says something that this suite has no meaning for."""
 
     def __init__(self, row: str, where: str, word: object) -> None:
@@ -52,8 +56,19 @@ class Row:
 
 
 def load_rows(path: Path = OWN_FILE) -> list[Row]:
-    """The rows of a file, in its order."""
-    rows = [_row(entry) for entry in yaml.safe_load(path.read_text())]
+    """The rows of a file, in its order.
+
+    Raises:
+        RowsError: it cannot be read, or a row is not of the shape that this module describes.
+
+    """
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise RowsError(f"{path} cannot be read: {error}") from error
+    if not isinstance(entries, list):
+        raise RowsError(f"{path} is not a list of rows")
+    rows = [_row(number, entry) for number, entry in enumerate(entries, start=1)]
     known: set[str] = set()
     for row in rows:
         if row.id in known:
@@ -62,11 +77,20 @@ def load_rows(path: Path = OWN_FILE) -> list[Row]:
     return rows
 
 
-def _row(entry: dict[str, Any]) -> Row:
-    name = str(entry.get("id", "without an id"))
-    for word in entry.keys() ^ _NEEDED:
-        if word not in _ALLOWED or word in _NEEDED:
-            raise UnknownWordError(name, "row", word)
+def _row(number: int, entry: Any) -> Row:  # noqa: ANN401 - whatever somebody wrote there
+    name = str(entry["id"]) if isinstance(entry, dict) and "id" in entry else f"number {number}"
+    try:
+        return _read(name, entry)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise RowsError(f"row {name} is not of the shape that tests/conformance/rows.py describes ({what})") from error
+
+
+def _read(name: str, entry: dict[str, Any]) -> Row:
+    for word in sorted(_NEEDED - entry.keys()):
+        raise RowsError(f"row {name} has no {word!r}")
+    for word in entry.keys() - _ALLOWED:
+        raise UnknownWordError(name, "row", word)
     given: dict[str, Any] = {}
     for fact in entry["given"]:
         given |= fact

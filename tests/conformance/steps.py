@@ -70,8 +70,10 @@ async def _other(row: Row, world: World, step: Step, number: int) -> None:  # no
             await _applied(row, world, said)
         case "client.render":
             pass  # what a client shows is the snapshot
+        case "project" if "turnId" in said:
+            await world.interrupt(said["turnId"])
         case "project":
-            await world.interrupt(said.get("turnId"))
+            await _request_alone(world)
         case "activity":
             await _activity(row, world, said)
         case "service.stopSession" | "adapter.stopSession":
@@ -203,6 +205,13 @@ async def _activity(row: Row, world: World, said: dict[str, Any]) -> None:
             await world.answer(request, answers=[["yes"]])
         case kind:
             raise UnknownWordError(row.id, "activity", kind)
+
+
+async def _request_alone(world: World) -> None:
+    """A stop is asked for, and the provider has not answered the abort yet."""
+    world.opencode.held["session.abort"] = asyncio.Event()
+    world.later(world.interrupt(None))
+    await until_true(lambda: any(call.verb == "session.abort" for call in world.calls))
 
 
 async def _next_turn(row: Row, world: World) -> None:

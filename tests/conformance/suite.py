@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from tests.conformance.given import establish
 from tests.conformance.judge import look_and_judge
 from tests.conformance.rows import Row, UnknownWordError
 from tests.conformance.steps import asks_the_adapter, perform
-from tests.conformance.verdicts import DIFFERS, FAILING, NOT_APPLICABLE, PENDING
+from tests.conformance.verdicts import DIFFERS, FAILING, NOT_APPLICABLE, OVERRULED, PENDING, Differs
 from tests.conformance.world import HURRIED, LIMITS, VIRTUAL, PaperEndpoints, Workers, World
 from tests.workflow.stage import replayer
 
@@ -36,6 +36,7 @@ class Result(StrEnum):
 
     PASSED = "passed"
     DIFFERS = "differs"
+    OVERRULED = "overruled"
     NOT_APPLICABLE = "not applicable"
     PENDING = "pending"
     FAILING = "failing"
@@ -52,6 +53,12 @@ class Verdict:
     complaints: tuple[str, ...] = ()
 
     @property
+    def explained(self) -> str:
+        """The reason, with the rows that it rests on."""
+        by = " and ".join(f"`{name}`" for name in sorted(rulers(self.row.id)))
+        return f"{self.why} Overruled by {by}." if by and self.why else self.why
+
+    @property
     def where(self) -> str:
         """What was asked: the adapter alone, or everything with the workflows on top."""
         if self.result in {Result.NOT_APPLICABLE, Result.PENDING}:
@@ -65,7 +72,22 @@ async def run_rows(server: WorkflowEnvironment, rows: list[Row]) -> dict[str, Ve
     others = [row for row in rows if row not in skipped]
     with server.with_time_skipping_disabled():
         verdicts = await _together(server, others)
-    return verdicts | await _together(server, skipped)
+    verdicts |= await _together(server, skipped)
+    return {name: _with_its_rulers(verdict, verdicts) for name, verdict in verdicts.items()}
+
+
+def rulers(row: str) -> frozenset[str]:
+    """The rows that overrule this one; without them it cannot be judged."""
+    return frozenset(OVERRULED[row].by) if row in OVERRULED else frozenset()
+
+
+def _with_its_rulers(verdict: Verdict, verdicts: dict[str, Verdict]) -> Verdict:
+    """An overruled row is broken when a row that overrules it does not pass."""
+    if verdict.result is not Result.OVERRULED:
+        return verdict
+    found = {name: verdicts[name].result if name in verdicts else "not run" for name in sorted(rulers(verdict.row.id))}
+    failed = tuple(f"{name}, which overrules it, is {result}" for name, result in found.items() if result != "passed")
+    return replace(verdict, result=Result.BROKEN, complaints=failed) if failed else verdict
 
 
 async def _together(server: WorkflowEnvironment, rows: list[Row]) -> dict[str, Verdict]:
@@ -98,14 +120,20 @@ async def run_row(row: Row, workers: Workers) -> Verdict:
     return _verdict(row, complaints)
 
 
+def _decided(row: Row) -> Differs | None:
+    """What Turnkeeper does instead of what the row wants."""
+    return DIFFERS.get(row.id) or OVERRULED.get(row.id)
+
+
 def _verdict(row: Row, complaints: dict[str, list[str]]) -> Verdict:
     as_wanted, as_decided = complaints["then"], complaints["instead"]
     if (why := FAILING.get(row.id)) is not None:
         broken = () if as_wanted else ("it is listed as failing, and holds",)
         return Verdict(row, Result.BROKEN if broken else Result.FAILING, why, broken)
-    if (differs := DIFFERS.get(row.id)) is not None:
+    if (decided := _decided(row)) is not None:
         broken = (*as_decided, *(() if as_wanted else ("it is listed as differing, and holds as it stands",)))
-        return Verdict(row, Result.BROKEN if broken else Result.DIFFERS, differs.why, broken)
+        as_listed = Result.OVERRULED if row.id in OVERRULED else Result.DIFFERS
+        return Verdict(row, Result.BROKEN if broken else as_listed, decided.why, broken)
     return Verdict(row, Result.BROKEN if as_wanted else Result.PASSED, "", tuple(as_wanted))
 
 
@@ -122,8 +150,8 @@ async def _played(row: Row, workers: Workers) -> dict[str, list[str]]:
     try:
         await establish(row, world)
         await perform(row, world)
-        decided = _merged(row.then, DIFFERS[row.id].instead) if row.id in DIFFERS else row.then
-        return await _judged(row, world, decided)
+        decided = _decided(row)
+        return await _judged(row, world, _merged(row.then, decided.instead) if decided else row.then)
     finally:
         world.close()
 

@@ -13,6 +13,7 @@ HEADER: Final = "<!-- Written by `python -m tests.conformance.report`: run it af
 MEANINGS: Final = {
     Result.PASSED: "everything that the row asserts was seen to be so",
     Result.DIFFERS: "Turnkeeper does something else on purpose, and that was seen; the rest of the row holds",
+    Result.OVERRULED: "another row says the contrary and counts: that one passed, and so does the contrary of this one",
     Result.NOT_APPLICABLE: "the row has no meaning here",
     Result.PENDING: "waits for a feature that is being built",
     Result.FAILING: "should hold and does not",
@@ -23,7 +24,7 @@ MEANINGS: Final = {
 def lines(verdicts: Iterable[Verdict]) -> Iterable[str]:
     """One line a row."""
     for verdict in verdicts:
-        why = "; ".join((verdict.why, *verdict.complaints)).strip("; ")
+        why = "; ".join((verdict.explained, *verdict.complaints)).strip("; ")
         yield f"{verdict.row.id:<9} {verdict.row.area:<26} {verdict.result:<15} {verdict.where:<10} {why}".rstrip()
 
 
@@ -36,7 +37,7 @@ def summary(verdicts: Iterable[Verdict]) -> str:
 def page(verdicts: Sequence[Verdict]) -> str:
     """docs/conformance.md."""
     rows = [
-        f"| `{verdict.row.id}` | {verdict.row.area} | {verdict.result} | {verdict.where} | {verdict.why} |"
+        f"| `{verdict.row.id}` | {verdict.row.area} | {verdict.result} | {verdict.where} | {verdict.explained} |"
         for verdict in verdicts
     ]
     used = [result for result in Result if any(verdict.result is result for verdict in verdicts)]

@@ -11,13 +11,13 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from tests.conformance import suite
-from tests.conformance.rows import UnknownWordError, load_rows
+from tests.conformance.rows import Row, RowsError, load_rows
 from tests.conformance.suite import Result, run_rows
-from turnkeeper import delivery, lifecycle, outcomes, readings, stopping, threads
+from turnkeeper import delivery, lifecycle, outcomes, queueing, readings, replies, stopping, threads
 from turnkeeper.observations import NotThere, SessionMissing
 from turnkeeper.opencode import sessions
 from turnkeeper.turn import Delivery
-from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, SessionStatus, TurnState
+from turnkeeper.vocabulary import AnswerState, EventKind, EvidenceKind, Reason, SessionStatus, TurnState
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -90,6 +90,23 @@ def any_trouble_is_a_missing_session(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sessions, "_resume", resume)
 
 
+def an_answer_is_not_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(replies, "due_reply", lambda *_: None)
+
+
+def an_answer_that_comes_too_late_is_a_failure(patch: pytest.MonkeyPatch) -> None:
+    ended = replies._ended  # noqa: SLF001 - as above
+
+    def end(turn: Any, asked: Any, state: Any, now: Any) -> Any:  # noqa: ANN401 - as above
+        return ended(turn, asked, AnswerState.REFUSED if state is AnswerState.STALE else state, now)
+
+    patch.setattr(replies, "_ended", end)
+
+
+def a_steer_waits_for_the_turn(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(queueing, "may_steer", lambda *_: False)
+
+
 def nothing_is_done(patch: pytest.MonkeyPatch) -> None:
     async def perform(*_: object) -> None:
         """The row's `when`, left out."""
@@ -122,6 +139,48 @@ async def test_a_broken_rule_breaks_its_rows(
     assert {name: verdict.result for name, verdict in verdicts.items()} == dict.fromkeys(rows, Result.BROKEN)
 
 
+def is_about_answers(row: Row) -> bool:
+    return row.area in {"reactor.approval", "projection.approvals", "projection.user_input"}
+
+
+def is_about_steering(row: Row) -> bool:
+    return row.area.endswith(".steer")
+
+
+@pytest.mark.parametrize(
+    ("mutate", "among", "rows"),
+    [
+        (an_answer_is_not_sent, is_about_answers, {"apr-002", "apr-003"}),
+        (an_answer_that_comes_too_late_is_a_failure, is_about_answers, {"apr-003"}),
+        (a_steer_waits_for_the_turn, is_about_steering, {"rct-009"}),
+    ],
+)
+async def test_a_broken_rule_breaks_its_rows_and_no_others_about_the_same(
+    skipping_server: WorkflowEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Mutation,
+    among: Callable[[Row], bool],
+    rows: set[str],
+) -> None:
+    monkeypatch.setattr(suite, "PATIENCE", 1.0)
+    mutate(monkeypatch)
+    verdicts = await run_rows(skipping_server, [row for row in load_rows() if among(row)])
+    assert {name for name, verdict in verdicts.items() if verdict.result is Result.BROKEN} == rows
+
+
+async def test_an_overruled_row_is_broken_when_the_other_one_is(
+    skipping_server: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "PATIENCE", 1.0)
+    chosen = [row for row in load_rows() if row.id in {"stp-002", "p26-008"}]
+    [_, ruler] = sorted(chosen, key=lambda row: row.id == "p26-008")
+    alone = await run_rows(skipping_server, [row for row in chosen if row is not ruler])
+    assert alone["stp-002"].complaints == ("p26-008, which overrules it, is not run",)
+    bent = replace(ruler, then={"session": {"lastError": "something else"}})
+    both = await run_rows(skipping_server, [bent if row is ruler else row for row in chosen])
+    assert both["stp-002"].complaints == ("p26-008, which overrules it, is broken",)
+
+
 async def test_a_word_without_a_meaning_is_named(skipping_server: WorkflowEnvironment) -> None:
     row = next(row for row in load_rows() if row.id == "ing-003")
     [verdict] = (await run_rows(skipping_server, [replace(row, then={"sesion": {}})])).values()
@@ -130,14 +189,25 @@ async def test_a_word_without_a_meaning_is_named(skipping_server: WorkflowEnviro
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "says"),
     [
-        "- {id: a, source: s, area: a, upstream: test, given: [], when: [], thn: {}}",
-        "- {id: a, source: s, area: a, upstream: test, given: [], when: [{evnt: {type: x}}], then: {}}",
+        ("- {id: a, source: s, area: a, upstream: test, given: [], when: [], thn: {}}", "row a has no 'then'"),
+        (
+            "- {id: a, source: s, area: a, upstream: test, given: [], when: [], then: {}, thn: {}}",
+            "row a: row: 'thn' is not in the vocabulary",
+        ),
+        (
+            "- {id: a, source: s, area: a, upstream: test, given: [], when: [{evnt: {type: x}}], then: {}}",
+            "row a: when: 'evnt' is not in the vocabulary",
+        ),
+        ("- {id: a, source: s, area: a, upstream: test, given: [x], when: [], then: {}}", "row a is not of the shape"),
+        ("- x", "row number 1 is not of the shape"),
+        ("x", "not a list of rows"),
+        ("[", "cannot be read"),
     ],
 )
-def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_of_another_shape_is_refused_with_a_sentence(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "rows.yaml"
     path.write_text(text)
-    with pytest.raises(UnknownWordError, match="row a"):
+    with pytest.raises(RowsError, match=says):
         load_rows(path)

@@ -16,6 +16,13 @@ class Differs:
     instead: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Overruled(Differs):
+    """Other rows of the same file say the contrary, and count: they have to pass."""
+
+    by: tuple[str, ...]
+
+
 NOT_APPLICABLE: Final = {
     "ing-009": "A thread without a running turn does not follow its provider; the next prompt asks it.",
     "ing-010": "A thread without a running turn does not follow its provider; the next prompt asks it.",
@@ -32,16 +39,12 @@ NOT_APPLICABLE: Final = {
 
 DIFFERS: Final = {
     "ing-020": Differs(
-        "A session that was lost says what happened and what to do next, where upstream leaves no text.",
+        "A session that was lost says what happened and what to do next: a `stopped` without a text helps nobody.",
         {"session": {"lastError": "$contains:was deleted while the turn ran"}},
     ),
     "ing-033": Differs(
         "A session that was lost says what happened to this turn; an earlier error was cleared when it began.",
         {"session": {"lastError": "$contains:no longer runs this turn"}},
-    ),
-    "prj-017": Differs(
-        "A stop needs no turn id: the running turn is meant. (The row notes its own behaviour as what users missed.)",
-        {"turns": {"turn-1": {"state": "interrupted"}}},
     ),
     "rct-006": Differs(
         "A prompt that the provider refuses is a failed turn, so its session is `error`; the next prompt is welcome.",
@@ -59,24 +62,12 @@ DIFFERS: Final = {
         "A thread belongs to one endpoint; a prompt for another one is refused and touches nothing.",
         {"calls": DROPPED, "rejected": True},
     ),
-    "st-002": Differs(
-        "A prompt that had not reached the provider is delivered after a restart, as `rct-019` and `st-011` want.",
-        {"session": {"status": "running", "activeTurnId": "turn-1", "lastError": None}},
-    ),
-    "st-003": Differs(
-        "A run that the provider lost leaves the session `stopped`, as `p26-006` has it.",
-        {"session": {"status": "stopped", "lastError": "$contains:no longer runs this turn"}},
-    ),
     "stp-001": Differs(
         "Nothing runs in an idle session, so its provider is not called.",
         {"calls": []},
     ),
-    "stp-002": Differs(
-        "A stop that failed is remembered as the last error, as `p26-008` has it.",
-        {"session": {"lastError": "busy"}},
-    ),
     "stp-004": Differs(
-        "The provider is asked to abort wherever a run may be left; an abort of nothing does no harm.",
+        "The abort comes before a look: for a second a new prompt shows nowhere, and a stop must not be lost then.",
         {"no_calls": DROPPED},
     ),
     "oc-055": Differs(
@@ -84,11 +75,30 @@ DIFFERS: Final = {
         {"error_to_caller": DROPPED, "delivered_or_queued": ["steer"]},
     ),
     "oc-046": Differs(
-        "A session of another directory is refused: a fork would silently leave its history behind.",
+        "A thread works in one directory: a session of another one is refused, not forked behind its owner's back.",
         {"calls": DROPPED, "resumeCursor": DROPPED, "error_to_caller": True},
     ),
 }
 """Rows that are performed, and judged by what Turnkeeper decided to do instead."""
+
+OVERRULED: Final = {
+    "st-002": Overruled(
+        "A prompt that had not reached the provider is delivered after a restart.",
+        {"session": {"status": "running", "activeTurnId": "turn-1", "lastError": None}},
+        by=("rct-019", "st-011"),
+    ),
+    "st-003": Overruled(
+        "A run that the provider lost leaves the session `stopped`, and says so.",
+        {"session": {"status": "stopped", "lastError": "$contains:no longer runs this turn"}},
+        by=("p26-006",),
+    ),
+    "stp-002": Overruled(
+        "A stop that failed is remembered as the last error.",
+        {"session": {"lastError": "busy"}},
+        by=("p26-008",),
+    ),
+}
+"""Rows that contradict others of the same file; where two sources disagree, the file itself puts #2666 first."""
 
 PENDING: Final[dict[str, str]] = {}
 """Rows that wait for a feature that is being built."""

@@ -60,6 +60,9 @@ VIRTUAL: Final = TurnLimits(
 HURRIED: Final = LIMITS.model_copy(update={"unreachable_timeout": timedelta(seconds=2)})
 """Where a row lets a long time pass without an answer of the provider."""
 
+ANSWERED_WITHIN: Final = 4.0
+"""Seconds after which an answer that the provider does not take is kept."""
+
 NAMESPACE: Final = "default"
 WORKFLOWS: Final = (ThreadWorkflow, TurnWorkflow, EndpointWorkflow)
 
@@ -221,7 +224,7 @@ class World:
             self.stops.append(result)
 
     async def answer(self, request_id: str, **how: Any) -> None:  # noqa: ANN401 - as the client takes it
-        result = await self.asking(self.keeper.answer(self.thread_id, request_id, **how))
+        result = await self.asking(self.keeper.answer(self.thread_id, request_id, within=ANSWERED_WITHIN, **how))
         if result is not None:
             self.answers.append(result)
 
