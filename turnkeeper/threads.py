@@ -196,6 +196,16 @@ def describe(state: ThreadState, turn_id: str) -> TurnRecord | None:
     )
 
 
+def placed(state: ThreadState, turn_id: str) -> bool:
+    """Does the turn run, wait for a reason, or is it over? False while it is just being begun."""
+    turn = describe(state, turn_id)
+    if turn is None or turn.run_id is not None or turn.completed_at is not None:
+        return True
+    if state.active is None:
+        return state.held or state.closed
+    return state.closed or state.active.turn_id != turn_id
+
+
 def remembered(state: ThreadState, turn_id: str) -> Outcome | None:
     """How a turn ended, as far as the thread remembers it: without text and usage."""
     turn = next((turn for turn in state.recent if turn.turn_id == turn_id), None)

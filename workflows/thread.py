@@ -120,7 +120,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
                     timeout=STEER_ANSWER,
                     timeout_summary="into the running turn?",
                 )
-        await workflow.wait_condition(lambda: self._settled_in_place(accepted.turn_id))
+        await workflow.wait_condition(lambda: self._ending or threads.placed(self._state, accepted.turn_id))
         result = threads.start_result(self._state, self._input.thread_id, accepted)
         if not steering or result.steered or queueing.steer_pending(self._state, accepted.turn_id):
             return result

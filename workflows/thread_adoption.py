@@ -43,7 +43,7 @@ class ThreadAdoption:
         """Answers once a run that is live is followed, or it is known that nothing runs."""
         repeated = await self._adopt(command)
         turn_id = adoption.following(self._state, command.session_id)
-        await workflow.wait_condition(lambda: turn_id is None or self._is_placed(turn_id))
+        await workflow.wait_condition(lambda: turn_id is None or self._ending or threads.placed(self._state, turn_id))
         return adoption.result(self._state, self._input.thread_id, command.session_id, repeated=repeated)
 
     @adopt.validator
@@ -101,10 +101,6 @@ class ThreadAdoption:
         if isinstance(found, AdoptElsewhere):  # two workers with different settings of one endpoint
             raise to_application_error(_NOT_TAKEN)
         return found
-
-    def _is_placed(self, turn_id: str) -> bool:
-        turn = threads.describe(self._state, turn_id)
-        return turn is None or turn.run_id is not None or turn.completed_at is not None or self._ending
 
     def _show(self) -> None:
         """The workflow's own."""

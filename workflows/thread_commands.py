@@ -157,7 +157,7 @@ class ThreadCommands:
         """Answers once the turn runs, and says what became of the one that had to make way."""
         way_made_by = await self._send_now(command)
         stopped = await self._stopped(way_made_by) if way_made_by is not None else None
-        await workflow.wait_condition(lambda: self._settled_in_place(command.turn_id))
+        await workflow.wait_condition(lambda: self._ending or threads.placed(self._state, command.turn_id))
         turn = threads.describe(self._state, command.turn_id)
         if turn is None:
             raise to_application_error(RefusedError(f"Turn {command.turn_id} is over.", code="not_queued"))
@@ -218,10 +218,3 @@ class ThreadCommands:
             steer = SteerTurn(turn_id=queued.turn_id, prompt=start.prompt, model=start.model, agent=start.agent)
             with suppress(ApplicationError):  # the turn is over, and the thread about to learn it
                 await self._turn.signal("steer", steer)
-
-    def _settled_in_place(self, turn_id: str) -> bool:
-        """Does the turn run, wait for a reason, or is it over? False while it is just being begun."""
-        turn = threads.describe(self._state, turn_id)
-        waits = self._state.active is not None and self._state.active.turn_id != turn_id
-        held = self._state.closed or (self._state.held and self._state.active is None)
-        return turn is None or turn.run_id is not None or turn.completed_at is not None or waits or held or self._ending

@@ -75,6 +75,18 @@ def test_one_turn_runs_and_the_others_wait_in_order() -> None:
     assert (state.active.turn_id, [queued.turn_id for queued in state.queue]) == ("t2", ["t3"])
 
 
+def test_a_turn_has_its_place_unless_it_is_just_being_begun() -> None:
+    accepted = accept(IDLE, "one")
+    assert not threads.placed(accepted, "t1"), "it is next"
+    assert not threads.placed(begin(accepted), "t1"), "its run is not known yet"
+    assert threads.placed(RUNNING, "t1")
+    assert threads.placed(accept(RUNNING, "two"), "t2"), "it waits for another"
+    assert threads.placed(threads.settled(RUNNING, outcome(), "ses_1"), "t1"), "it is over"
+    assert threads.placed(IDLE, "t9"), "nobody knows it any more"
+    for waits in ({"held": True}, {"closed": True}):
+        assert threads.placed(accepted.model_copy(update=waits), "t1"), waits
+
+
 def test_a_turn_that_begins_clears_the_error_of_the_one_before() -> None:
     failed = RUNNING.model_copy(update={"last_error": "what went wrong before"})
     state = threads.settled(failed, outcome(), "ses_1").model_copy(update={"last_error": "what went wrong"})
