@@ -1,8 +1,9 @@
 """Record the histories that `test_replay` replays: `python -m tests.replay.record`, from the root of the checkout.
 
-It plays the scenes on a server of its own, a few seconds in all, and writes what must be kept and nothing of the
-machine: no identities, no stack traces. Record again when a change of the workflows is meant; a change that reaches
-turns that run already needs `workflow.patched` or pinned workers as well.
+It plays the scenes, or those whose names follow, on a server of its own, a few seconds each, and writes what must be
+kept and nothing of the machine: no identities, no stack traces. A new scene is recorded alone: an older recording is
+worth more, as runs of then may still be running. Record again when a change of the workflows is meant; one that
+reaches turns that run already needs `workflow.patched` or pinned workers as well.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import socket
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +21,7 @@ from pydantic import JsonValue
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from tests.replay.scenes import SCENES, Take
+from tests.replay.scenes import SCENES, Scene, Take
 from tests.workflow.stage import Stage
 from turnkeeper.dev.temporal_server import TemporalServer
 from turnkeeper.messages import WORKFLOW_TASK_QUEUE
@@ -58,15 +60,15 @@ async def keep(client: Client, take: Take, folder: Path) -> None:
     (folder / f"{take.name}.json").write_text(text + "\n", encoding="utf-8")
 
 
-async def record(folder: Path) -> None:
-    """Play every scene and keep its takes."""
+async def record(folder: Path, scenes: Iterable[Scene]) -> None:
+    """Play the scenes and keep their takes."""
     with tempfile.TemporaryDirectory() as scratch:
         server = TemporalServer(
             log=Path(scratch) / "temporal.log", search_attributes=[key.name for key in ALL], ui=False
         )
         async with server:
             client = await Client.connect(server.address, data_converter=pydantic_data_converter, identity=IDENTITY)
-            for scene in SCENES:
+            for scene in scenes:
                 stage = Stage(client, WORKFLOW_TASK_QUEUE)
                 async with stage.worker_up():
                     takes = await scene(stage)
@@ -76,4 +78,6 @@ async def record(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(record(HISTORIES))
+    named = sys.argv[1:]
+    known = {scene.__name__: scene for scene in SCENES}
+    asyncio.run(record(HISTORIES, [known[name] for name in named or known]))

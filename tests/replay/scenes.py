@@ -8,11 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from tests.e2e.waiting import until
-from tests.workflow.scripted_provider import ABORTED, HANGS, RUNNING, Held, answered, asks, stands
-from tests.workflow.stage import ENDPOINT, QUICK, Stage, snapshot, tell
-from turnkeeper.messages import EndpointInput, endpoint_workflow_id, thread_workflow_id, turn_workflow_id
-from turnkeeper.observations import RelayStatus
-from turnkeeper.vocabulary import EventKind, Standing, TurnState
+from tests.workflow.scripted_provider import ABORTED, HANGS, RUNNING, Held, answered, asking, asks, stands
+from tests.workflow.stage import DIRECTORY, ENDPOINT, QUICK, Stage, TurnHandle, snapshot, tell
+from turnkeeper.findings import Adoption, LiveRun
+from turnkeeper.messages import (
+    EndpointInput,
+    PermissionRule,
+    endpoint_workflow_id,
+    thread_workflow_id,
+    turn_workflow_id,
+)
+from turnkeeper.observations import OpenRequest, Question, RelayStatus
+from turnkeeper.vocabulary import AnsweredBy, EventKind, OnLost, PermissionReply, PolicyAction, Standing, TurnState
 
 EARLY: Final = 51
 """History events after which the thread of `continued` continues as new: the least that is allowed."""
@@ -21,6 +28,34 @@ WATCHED: Final = QUICK.model_copy(update={"look_interval": timedelta(seconds=0.5
 """Clocks that fire while one records."""
 
 NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+HALTED: Final = stands(Standing.HALTED, "begun")
+
+
+def _permission(identity: str, command: str) -> OpenRequest:
+    return OpenRequest(
+        request_id=identity,
+        kind="permission",
+        session_id="ses_1",
+        title=f"bash: {command}",
+        permission="bash",
+        patterns=(command,),
+    )
+
+
+REQUESTS: Final = (
+    _permission("per_1", "git tag"),
+    _permission("per_2", "make"),
+    OpenRequest(
+        request_id="que_3",
+        kind="question",
+        session_id="ses_1",
+        title="Which version?",
+        questions=(Question(text="Which version?"),),
+    ),
+    _permission("per_4", "make publish"),
+)
+"""What the turn of `asked` asks."""
 
 
 @dataclass(frozen=True)
@@ -107,22 +142,94 @@ async def relayed(stage: Stage) -> list[Take]:
     return [Take("endpoint_relayed", workflow_id)]
 
 
+async def asked(stage: Stage) -> list[Take]:
+    """Four requests, one after the other: allowed by a rule, allowed by a person, rejected, answered by nobody."""
+    looks = [asking(request) for request in REQUESTS]
+    stage.provider.says("look", lambda _: [*looks, answered()][stage.provider.count("answer")])
+    limits = WATCHED.model_copy(update={"request_timeout": timedelta(seconds=5)})
+    git = PermissionRule(permission="bash", target="git *", action=PolicyAction.ALLOW)
+    started = await stage.start("asked", "Release it", idempotency_key="asked", limits=limits, permissions=[git])
+    turn = stage.turn_of("asked")
+    await _asked_for(turn, "per_2")
+    await stage.keeper.answer("asked", "per_2", permission=PermissionReply.ONCE)
+    await _asked_for(turn, "que_3")
+    await stage.keeper.answer("asked", "que_3", reject=True)
+    await stage.keeper.wait(started)
+    by = [answer.by for answer in (await snapshot(turn)).answers]
+    if by != [AnsweredBy.POLICY, AnsweredBy.PERSON, AnsweredBy.PERSON, AnsweredBy.TIMEOUT]:
+        raise AssertionError(f"answered by {by}")
+    return [Take("turn_asked", turn_workflow_id("asked"))]
+
+
+async def _asked_for(turn: TurnHandle, request_id: str) -> None:
+    await until(lambda: snapshot(turn), lambda now: [one.request_id for one in now.open_requests] == [request_id])
+
+
+async def adopted(stage: Stage) -> list[Take]:
+    """A run that somebody began elsewhere, followed to its end; a prompt that was given meanwhile ran after it."""
+    theirs = Held(answered("theirs"))
+    live = LiveRun(message_id="msg_theirs", prompt="typed by a person")
+    session = Adoption(session_id="ses_theirs", directory=DIRECTORY, task_queue=stage.queue, limits=WATCHED, live=live)
+    stage.provider.says("adopt_session", session).says("look", theirs, answered())
+    await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id="adopted")
+    run_id = (await stage.turn_of("adopted").describe()).run_id
+    await stage.keeper.start_turn("adopted", "And the changelog", idempotency_key="adopted", limits=WATCHED)
+    theirs.released.set()
+    await stage.settled_thread("adopted", turns=2)
+    thread, turn = thread_and_turn("adopted")
+    return [thread, Take(turn.name, turn.workflow_id, run_id)]
+
+
+async def resumed(stage: Stage) -> list[Take]:
+    """A lost run, continued in its session by a prompt that says so."""
+    stage.provider.says("look", HALTED, HALTED, answered())
+    await stage.start("resumed", "Build it", idempotency_key="resumed", limits=WATCHED, on_lost=OnLost.CONTINUE)
+    await stage.settled_thread("resumed", turns=2)
+    return thread_and_turn("resumed")
+
+
+async def edited(stage: Stage) -> list[Take]:
+    """A queue that was held after a stop, went on, lost one prompt to its editor, and had another one overtake."""
+    provider = stage.provider
+    provider.says("look", lambda _: ABORTED if provider.count("abort") >= provider.count("submit") else RUNNING)
+    for number in range(1, 5):
+        await stage.start("edited", f"Step {number}", idempotency_key=f"step-{number}", limits=QUICK)
+    await provider.called("submit")
+    await stage.keeper.interrupt("edited", "t1", why="not yet", idempotency_key="not-yet")
+    await stage.keeper.remove_queued("edited", "t3")
+    await stage.keeper.resume_queue("edited")
+    await provider.called("submit", times=2)
+    await stage.keeper.send_now("edited", "t4", why="this one first")
+    provider.forget("look")
+    settled = await stage.settled_thread("edited", turns=4)
+    order = [turn.turn_id for turn in settled.recent]
+    if order != ["t1", "t3", "t2", "t4"]:
+        raise AssertionError(f"ended in the order {order}")
+    return [Take("thread_edited", thread_workflow_id("edited"))]
+
+
 def thread_and_turn(name: str) -> list[Take]:
     return [Take(f"thread_{name}", thread_workflow_id(name)), Take(f"turn_{name}", turn_workflow_id(name))]
 
 
-SCENES: Final[tuple[Scene, ...]] = (normal, interrupted, lost, continued, relayed)
+SCENES: Final[tuple[Scene, ...]] = (normal, interrupted, lost, continued, relayed, asked, adopted, resumed, edited)
 """Each is played on a stage of its own."""
 
 NAMES: Final = (
     "endpoint_relayed",
+    "thread_adopted",
     "thread_continued_after",
     "thread_continued_before",
+    "thread_edited",
     "thread_interrupted",
     "thread_lost",
     "thread_normal",
+    "thread_resumed",
+    "turn_adopted",
+    "turn_asked",
     "turn_interrupted",
     "turn_lost",
     "turn_normal",
+    "turn_resumed",
 )
 """The files that a recording makes."""

@@ -6,17 +6,21 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Final
 
 import pytest
 from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
 
+import workflows.thread
+import workflows.turn
 from tests.replay.record import HISTORIES, IDENTITY
 from tests.replay.scenes import NAMES
 from tests.workflow.stage import replayer
+from turnkeeper import adoption, queueing, replies
 from workflows import calls
 from workflows.thread import ThreadWorkflow
 from workflows.turn import TurnWorkflow
@@ -50,6 +54,9 @@ def test_every_recording_is_replayed() -> None:
 # The guard can fail.
 
 
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
 def opens_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """An activity more."""
     open_once = TurnWorkflow._open_session  # noqa: SLF001 - a mutation of the inside
@@ -76,6 +83,16 @@ def forgets_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TurnWorkflow, "_show", lambda _: None)
 
 
+def lets_people_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that are never given to the provider."""
+    monkeypatch.setattr(replies, "due_reply", lambda *_: None)
+
+
+def sends_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that runs already, sent again."""
+    monkeypatch.setattr(workflows.turn, "adopted", lambda turn, _: turn)
+
+
 def pauses_before_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timer more, in the thread."""
     start_at_once = ThreadWorkflow._start_child  # noqa: SLF001 - as above
@@ -87,21 +104,65 @@ def pauses_before_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ThreadWorkflow, "_start_child", start_child)
 
 
-@pytest.mark.parametrize(
-    ("mutate", "name"),
-    [
-        (opens_twice, "turn_lost"),
-        (submits_by_another_name, "turn_lost"),
-        (calls_nothing_locally, "turn_normal"),
-        (forgets_its_state, "turn_interrupted"),
-        (pauses_before_each_turn, "thread_continued_after"),
-    ],
+def forgets_what_it_adopts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is live, and that no turn follows."""
+    monkeypatch.setattr(adoption, "_following", lambda state, *_: state)
+
+
+def gives_up_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No turn that goes on with a lost one."""
+    monkeypatch.setattr(workflows.thread, "continued", lambda state, *_, **__: state)
+
+
+def holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue goes on behind the back of whoever stopped its turn."""
+    monkeypatch.setattr(queueing, "would_hold", lambda *_: False)
+
+
+def stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal less, from the thread to its turn."""
+
+    async def stop(*_: object) -> None:
+        """Tells nobody."""
+
+    monkeypatch.setattr(ThreadWorkflow, "_stop", stop)
+
+
+def rests_after_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint's activity under other terms: one that a replay compares."""
+    monkeypatch.setattr(workflow, "execute_activity", lambda *_, **__: workflow.sleep(1))
+
+
+MUTATIONS: Final[tuple[tuple[Mutation, str], ...]] = (
+    (opens_twice, "turn_lost"),
+    (submits_by_another_name, "turn_lost"),
+    (calls_nothing_locally, "turn_normal"),
+    (forgets_its_state, "turn_interrupted"),
+    (lets_people_wait, "turn_asked"),
+    (sends_what_was_sent, "turn_adopted"),
+    (opens_twice, "turn_resumed"),
+    (pauses_before_each_turn, "thread_normal"),
+    (pauses_before_each_turn, "thread_lost"),
+    (pauses_before_each_turn, "thread_continued_before"),
+    (pauses_before_each_turn, "thread_continued_after"),
+    (stops_nothing, "thread_interrupted"),
+    (forgets_what_it_adopts, "thread_adopted"),
+    (gives_up_what_is_lost, "thread_resumed"),
+    (holds_nothing, "thread_edited"),
+    (stops_nothing, "thread_edited"),
+    (rests_after_a_relay, "endpoint_relayed"),
 )
-async def test_a_changed_workflow_does_not_replay(monkeypatch: pytest.MonkeyPatch, mutate: object, name: str) -> None:
-    assert callable(mutate)
+
+
+@pytest.mark.parametrize(("mutate", "name"), MUTATIONS)
+async def test_a_changed_workflow_does_not_replay(monkeypatch: pytest.MonkeyPatch, mutate: Mutation, name: str) -> None:
     mutate(monkeypatch)
     replayed = await replayer().replay_workflow(history(name), raise_on_replay_failure=False)
     assert isinstance(replayed.replay_failure, workflow.NondeterminismError)
+
+
+def test_every_recording_was_seen_to_fail() -> None:
+    assert {name for _, name in MUTATIONS} == set(NAMES)
 
 
 # What a recording may hold.
