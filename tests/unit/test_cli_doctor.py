@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import IndexedValueType, PendingActivityState
 from temporalio.api.operatorservice.v1 import ListSearchAttributesResponse
 from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueResponse
@@ -26,6 +26,7 @@ from turnkeeper.cli import doctor as doctors
 from turnkeeper.cli.endings import Exit
 from turnkeeper.cli.presses import Press, asked_to_end, ctrl_c
 from turnkeeper.cli.service import Connector, Service
+from turnkeeper.messages import EndpointSnapshot
 from turnkeeper.search_attributes import ALL
 
 KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
@@ -37,11 +38,21 @@ DENIED = RPCError("no", RPCStatusCode.PERMISSION_DENIED, b"")
 Answer = Callable[..., object]
 
 
+class Frozen(ScriptedKeeper):
+    """Its worker polled a moment ago and takes nothing any more: dead, or stopped."""
+
+    async def endpoint(self, name: str) -> EndpointSnapshot:
+        await asyncio.Event().wait()
+        raise AssertionError(name)
+
+
 def temporal(
     *,
     attributes: dict[str, IndexedValueType.ValueType] | RPCError = ALL_THERE,
     poller_age: timedelta | None = timedelta(0),
     endpoints: tuple[str, ...] = ("local",),
+    keeper: ScriptedKeeper | None = None,
+    relay: PendingActivityState.ValueType = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
 ) -> Connector:
     """Temporal as its answers."""
 
@@ -60,7 +71,11 @@ def temporal(
         for name in endpoints:
             yield SimpleNamespace(id=f"endpoint:{name}")
 
+    async def describe() -> SimpleNamespace:
+        return SimpleNamespace(raw_description=SimpleNamespace(pending_activities=[SimpleNamespace(state=relay)]))
+
     client = SimpleNamespace(
+        get_workflow_handle=lambda _: SimpleNamespace(describe=describe),
         namespace="default",
         operator_service=SimpleNamespace(list_search_attributes=listed),
         workflow_service=SimpleNamespace(describe_task_queue=described),
@@ -68,7 +83,7 @@ def temporal(
     )
 
     async def connect(_: Path) -> Service:
-        return Service(ScriptedKeeper(), cast("Client", client), "a stand-in")
+        return Service(keeper or ScriptedKeeper(), cast("Client", client), "a stand-in")
 
     return connect
 
@@ -89,6 +104,10 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
         (temporal(poller_age=None), "none on task queue 'turnkeeper'; start `python worker.py`"),
         (temporal(poller_age=timedelta(minutes=3)), "the last was seen 3 min 00 s ago"),
         (temporal(endpoints=()), "none is served; start a worker"),
+        (
+            temporal(relay=PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED),
+            "endpoint local: no worker runs its relay right now",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_do(
@@ -97,6 +116,18 @@ def test_what_is_wrong_is_said_with_what_to_do(
     assert app.execute(["doctor"], connector) == Exit.ENDED_OTHERWISE
     bad = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
     assert any(words in line for line in bad)
+
+
+def test_a_worker_that_was_seen_a_moment_ago_and_does_not_answer_is_not_ok(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctors, "ANSWER", 0.01)
+    assert app.execute(["doctor"], temporal(keeper=Frozen())) == Exit.ENDED_OTHERWISE
+    _, _, workflows, activities, endpoint = capsys.readouterr().out.splitlines()
+    for line in (workflows, activities):
+        assert line.startswith("BAD  worker for")
+        assert "last seen 0.0 s ago, and none answers: it died just now, or hangs" in line
+    assert endpoint == "BAD  endpoint local: not known: no worker answered within 0.01 s"
 
 
 async def test_a_worker_of_the_embedded_stack_is_not_to_be_started_by_hand(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.enums.v1 import IndexedValueType, PendingActivityState, TaskQueueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -20,9 +20,10 @@ from temporalio.service import RPCError
 from turnkeeper.cli.endings import Exit
 from turnkeeper.cli.figures import ago, span
 from turnkeeper.cli.json_lines import write_entry
+from turnkeeper.cli.keeper import Keeper
 from turnkeeper.cli.service import Connector, Service
-from turnkeeper.errors import TurnkeeperError
-from turnkeeper.messages import WORKFLOW_TASK_QUEUE, EndpointSnapshot
+from turnkeeper.errors import ServiceUnavailableError, TurnkeeperError
+from turnkeeper.messages import WORKFLOW_TASK_QUEUE, EndpointSnapshot, endpoint_workflow_id
 from turnkeeper.search_attributes import ALL
 
 CHECK_TIMEOUT: Final = 15.0
@@ -33,6 +34,9 @@ POLLER_FRESH: Final = 75.0
 
 Temporal lists a dead worker for five minutes more.
 """
+
+ANSWER: Final = 5.0
+"""Seconds for a live worker to answer a query. It takes milliseconds, and a second more after a worker's death."""
 
 _QUEUES: Final = (
     ("workflows", TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
@@ -70,17 +74,32 @@ async def _checks(connector: Connector, state_dir: Path) -> AsyncIterator[Check]
         return
     yield Check("temporal", ok=True, text=f"reached {service.where}, namespace {service.temporal.namespace!r}")
     yield await _search_attributes(service.temporal)
-    for kind, queue in _QUEUES:
-        yield await _pollers(service, kind, queue)
     try:
         names = await service.endpoints()
     except RPCError as error:
-        yield Check("endpoints", ok=False, text=f"cannot be listed: Temporal answered {error.status.name}")
-        return
+        names = []
+        nothing = f"cannot be listed: Temporal answered {error.status.name}"
+    else:
+        nothing = "none is served; start a worker that is configured for one"
+    seen = dict(zip(names, await asyncio.gather(*(_ask(service.keeper, name) for name in names)), strict=True))
+    answered = any(isinstance(snapshot, EndpointSnapshot) for snapshot in seen.values()) or not seen
+    for kind, queue in _QUEUES:
+        yield await _worker(service, kind, queue, answered=answered)
     if not names:
-        yield Check("endpoints", ok=False, text="none is served; start a worker that is configured for one")
-    for name in names:
-        yield await _endpoint(service, name)
+        yield Check("endpoints", ok=False, text=nothing)
+    for name, snapshot in seen.items():
+        yield await _endpoint(service.temporal, name, snapshot)
+
+
+async def _ask(keeper: Keeper, name: str) -> EndpointSnapshot | TurnkeeperError:
+    """An endpoint's health. Only a live worker gives it: what a dead or a frozen one leaves behind does not."""
+    try:
+        async with asyncio.timeout(ANSWER):
+            return await keeper.endpoint(name)
+    except TimeoutError:
+        return ServiceUnavailableError(f"not known: no worker answered within {ANSWER:g} s")
+    except TurnkeeperError as error:
+        return error
 
 
 async def _search_attributes(client: Client) -> Check:
@@ -103,7 +122,11 @@ async def _search_attributes(client: Client) -> Check:
     return Check(what, ok=True, text=f"all {len(ALL)} are there")
 
 
-async def _pollers(service: Service, kind: str, queue: TaskQueueType.ValueType) -> Check:
+async def _worker(service: Service, kind: str, queue: TaskQueueType.ValueType, *, answered: bool) -> Check:
+    """Temporal lists who asks for work; `answered`: a worker was asked for something, and did answer.
+
+    One process serves both kinds, so that an answer of either is one of both.
+    """
     what, client = f"worker for {kind}", service.temporal
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
@@ -120,22 +143,42 @@ async def _pollers(service: Service, kind: str, queue: TaskQueueType.ValueType) 
     now = datetime.now(UTC)
     seen = [poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in answer.pollers]
     fresh = [moment for moment in seen if (now - moment).total_seconds() <= POLLER_FRESH]
-    if fresh:
-        return Check(
-            what, ok=True, text=f"{len(fresh)} on task queue {WORKFLOW_TASK_QUEUE!r}, last seen {ago(max(fresh), now)}"
-        )
+    there = f"{len(fresh)} on task queue {WORKFLOW_TASK_QUEUE!r}, last seen {ago(max(fresh), now)}" if fresh else ""
+    if fresh and answered:
+        return Check(what, ok=True, text=there)
     start = "`turnkeeper dev` starts it again; see its terminal" if service.embedded else "start `python worker.py`"
+    if fresh:
+        what_to_do = (
+            "`turnkeeper dev` starts a dead one again; stop and start it if the worker hangs"
+            if service.embedded
+            else "start `python worker.py` again, and end the one that hangs"
+        )
+        gone = f"{there}, and none answers: it died just now, or hangs; {what_to_do}"
+        return Check(what, ok=False, text=gone)
     last = f", the last was seen {ago(max(seen), now)}" if seen else ""
     return Check(what, ok=False, text=f"none on task queue {WORKFLOW_TASK_QUEUE!r}{last}; {start}")
 
 
-async def _endpoint(service: Service, name: str) -> Check:
+async def _endpoint(client: Client, name: str, snapshot: EndpointSnapshot | TurnkeeperError) -> Check:
     what = f"endpoint {name}"
+    if isinstance(snapshot, TurnkeeperError):
+        return Check(what, ok=False, text=snapshot.message)
+    found = judge(what, snapshot, datetime.now(UTC))
+    if found.ok and not await _relay_runs(client, name):
+        text = "no worker runs its relay right now; start one that reaches it, or look again in some seconds"
+        return Check(what, ok=False, text=text)
+    return found
+
+
+async def _relay_runs(client: Client, name: str) -> bool:
+    """What the relay said last stays, when its worker dies. Temporal misses its heartbeats after five seconds."""
     try:
-        snapshot = await service.keeper.endpoint(name)
-    except TurnkeeperError as error:
-        return Check(what, ok=False, text=error.message)
-    return judge(what, snapshot, datetime.now(UTC))
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            described = await client.get_workflow_handle(endpoint_workflow_id(name)).describe()
+    except (RPCError, TimeoutError):
+        return True  # not known, and Temporal's silence is another check's business
+    running = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    return any(activity.state == running for activity in described.raw_description.pending_activities)
 
 
 def judge(what: str, snapshot: EndpointSnapshot, now: datetime) -> Check:
