@@ -55,8 +55,8 @@ QUEUE_POLL: Final = 0.5
 
 OPEN_THREADS_QUERY: Final = "WorkflowType = 'Thread' AND ExecutionStatus = 'Running'"
 
-THREADS_QUERY: Final = "WorkflowType = 'Thread' AND ExecutionStatus != 'Completed'"
-"""A thread that is completed was refused at its first start: nothing of it ever ran."""
+THREADS_QUERY: Final = "WorkflowType = 'Thread' AND ExecutionStatus != 'ContinuedAsNew'"
+"""Open and closed threads. One that continued as new is listed by its latest run."""
 
 T = TypeVar("T")
 
@@ -217,12 +217,22 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
                 return snapshot
 
     async def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]:
-        """The latest threads, newest first; all of them without a limit."""
+        """The latest threads, open ones first; all of them without a limit. Each name once.
+
+        Closed ones stay as long as Temporal keeps them (the namespace's retention), a first start that was refused too.
+        """
         query = OPEN_THREADS_QUERY if only_open else THREADS_QUERY
+        known: set[str] = set()
         with explaining("threads"):
-            async for execution in self.temporal.list_workflows(query, limit=limit):
+            async for execution in self.temporal.list_workflows(query):
+                thread_id = execution.id.removeprefix(thread_workflow_id(""))
+                if thread_id in known:
+                    continue  # an earlier thread of this name
+                if len(known) == limit:
+                    return
+                known.add(thread_id)
                 yield ThreadSummary(
-                    thread_id=execution.id.removeprefix(thread_workflow_id("")),
+                    thread_id=thread_id,
                     endpoint=execution.typed_search_attributes.get(ENDPOINT) or "",
                     started_at=execution.start_time,
                     open=execution.status is WorkflowExecutionStatus.RUNNING,

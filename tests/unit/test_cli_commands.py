@@ -30,6 +30,7 @@ from turnkeeper.cli.service import CONNECTION_VARIABLES, Service
 from turnkeeper.client import ThreadSummary
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import InterruptResult
+from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import OnLost, Reason, TurnState
 
 Said = pytest.CaptureFixture[str]
@@ -236,6 +237,42 @@ def test_a_list_that_was_cut_says_so(capsys: Said) -> None:
     assert "these are the latest 1; --limit shows more." in said.err
     app.execute(["threads", "--limit", "2"], connector_of(Two()))
     assert not capsys.readouterr().err
+
+
+CLOSED = thread(closed=True, queued=(record(turn_id="t2", state=TurnState.QUEUED, run_id=None, started_at=None),))
+REFUSED = thread(recent=(), last_error="There is no such model.")
+
+
+class OpenAndClosed(ScriptedKeeper):
+    """`typo` is what a refused first start leaves behind."""
+
+    async def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]:
+        assert (limit, only_open) == (None, False)
+        for name, is_open in (("new", True), ("typo", False), ("shut", False)):
+            yield ThreadSummary(name, "local", T0, open=is_open)
+
+    async def thread(self, thread_id: str) -> ThreadSnapshot:
+        return {"new": thread(), "typo": REFUSED, "shut": CLOSED}[thread_id]
+
+
+def test_closed_threads_are_listed_as_closed_and_refused_starts_are_not(capsys: Said) -> None:
+    assert app.execute(["threads", "--limit", "2"], connector_of(OpenAndClosed())) == Exit.OK
+    said = capsys.readouterr()
+    _, new, shut = (line.split() for line in said.out.splitlines())
+    assert new[:3] == ["new", "local", "ready"]
+    assert shut[:6] == ["shut", "local", "closed", "t1", "completed:", "finished"]
+    assert not said.err, "nothing more is there"
+    app.execute(["threads", "--json"], connector_of(OpenAndClosed()))
+    entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(entry["thread"], entry["open"]) for entry in entries] == [("new", True), ("shut", False)]
+
+
+def test_show_of_a_closed_thread_says_so_and_how_to_get_the_prompts_that_waited(capsys: Said) -> None:
+    assert app.execute(["show", "shop"], connector_of(ScriptedKeeper(threads_seen=[CLOSED]))) == Exit.OK
+    said = capsys.readouterr().out
+    assert said.startswith("thread shop: closed\n")
+    assert "the prompts that waited were not sent: turnkeeper close shop" in said
+    assert "t1 completed: finished" in said
 
 
 def test_threads_as_json(capsys: Said) -> None:

@@ -108,6 +108,21 @@ async def test_threads_are_listed_newest_first(skipping_stage: Stage) -> None:
     assert await until(listed, lambda known: set(mine) <= set(known)) == mine[::-1]
 
 
+async def test_a_closed_thread_stays_in_the_list_and_can_be_asked(skipping_stage: Stage) -> None:
+    thread = new_thread()
+    started = await skipping_stage.start(thread)
+    await skipping_stage.keeper.wait(started)
+    await skipping_stage.keeper.close(thread)
+
+    async def listed() -> list[bool]:
+        return [found.open async for found in skipping_stage.keeper.threads() if found.thread_id == thread]
+
+    assert await until(listed, lambda found: found == [False]) == [False]
+    asked = await skipping_stage.keeper.thread(thread)
+    assert asked.closed
+    assert [turn.turn_id for turn in asked.recent] == ["t1"]
+
+
 # Nobody answers.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -33,14 +34,15 @@ PROMPT_SHOWN: Final = 60
 """Characters of a prompt in a list."""
 
 
+Listed = tuple[ThreadSummary, ThreadSnapshot | None]
+"""A thread, and what it says of itself if a worker answers."""
+
+
 async def list_threads(connector: Connector, state_dir: Path, limit: int, *, as_json: bool) -> Exit:
-    """The latest threads, newest first."""
+    """The latest threads, open ones first."""
     service = await connector(state_dir)
-    found = [summary async for summary in service.keeper.threads(limit + 1)]
-    found, more = found[:limit], found[limit:]
-    at_once = asyncio.Semaphore(ASKED_AT_ONCE)
-    snapshots = await asyncio.gather(*(_ask(service.keeper, summary, at_once) for summary in found))
-    shown = [pair for pair in zip(found, snapshots, strict=True) if not _never_began(*pair)]
+    shown = await _began(service.keeper, limit + 1)
+    shown, more = shown[:limit], shown[limit:]
     if as_json:
         for summary, snapshot in shown:
             write_entry(sys.stdout, _thread_entry(summary, snapshot))
@@ -56,6 +58,28 @@ async def list_threads(connector: Connector, state_dir: Path, limit: int, *, as_
     if more:
         complain(f"these are the latest {limit}; --limit shows more.")
     return Exit.OK
+
+
+async def _began(keeper: Keeper, enough: int) -> list[Listed]:
+    """Threads with what they say of themselves, as many as are `enough`, or all."""
+    at_once = asyncio.Semaphore(ASKED_AT_ONCE)
+    shown: list[Listed] = []
+    listed = keeper.threads(None)
+    while len(shown) < enough:
+        found = [summary async for summary in _next(listed, enough - len(shown))]
+        if not found:
+            break
+        snapshots = await asyncio.gather(*(_ask(keeper, summary, at_once) for summary in found))
+        shown += [pair for pair in zip(found, snapshots, strict=True) if not _never_began(*pair)]
+    return shown
+
+
+async def _next(listed: AsyncIterator[ThreadSummary], many: int) -> AsyncIterator[ThreadSummary]:
+    for _ in range(many):
+        try:
+            yield await anext(listed)
+        except StopAsyncIteration:
+            return
 
 
 async def _ask(keeper: Keeper, summary: ThreadSummary, at_once: asyncio.Semaphore) -> ThreadSnapshot | None:
@@ -150,10 +174,13 @@ def _latest_link(service: Service, thread: ThreadSnapshot) -> str | None:
 
 def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot | None) -> list[str]:
     found = [
-        f"thread {thread.thread_id}: {thread.status}",
+        f"thread {thread.thread_id}: {'closed' if thread.closed else thread.status}",
         f"endpoint {thread.endpoint}, directory {one_line(thread.directory, PROMPT_SHOWN * 4)}",
         f"provider session {thread.session_id or (turn.session_id if turn else None) or 'none yet'}",
     ]
+    if thread.closed:
+        again = f"; the prompts that waited were not sent: turnkeeper close {thread.thread_id}" if thread.queued else ""
+        found.append(f"it takes no more prompts; the same name begins a new thread{again}")
     if thread.permissions:
         rules = ", ".join(f"{rule.action} {rule.permission}:{rule.target}" for rule in thread.permissions)
         found.append(f"permission rules, the first match decides: {one_line(rules, PROMPT_SHOWN * 4)}")
