@@ -27,6 +27,7 @@ from turnkeeper.answers import TurnAnswers
 from turnkeeper.asking import explaining, refusing_bad_input, update_or_keep
 from turnkeeper.controls import ThreadControls
 from turnkeeper.errors import RefusedError
+from turnkeeper.keys import key_reused, prompt_digest
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
     WORKFLOW_TASK_QUEUE,
@@ -68,6 +69,7 @@ class StartedTurn:
     thread_id: str
     idempotency_key: str
     result: StartTurnResult | None
+    prompt_digest: str = ""
 
     @property
     def kept(self) -> bool:
@@ -144,7 +146,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
                 lambda: self._signal_start(thread_id, thread, start),
                 accept_timeout,
             )
-        return StartedTurn(thread_id, key, result)
+        return StartedTurn(thread_id, key, result, prompt_digest(prompt))
 
     async def _update_start(self, thread_id: str, thread: ThreadInput | None, start: StartTurn) -> StartTurnResult:
         # Not under the key as the update's id: Temporal would give a repeated one the first answer, and the thread
@@ -186,6 +188,8 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
             thread = await self.thread(started.thread_id)
             known = [*thread.recent, *([thread.active] if thread.active else []), *thread.steering, *thread.queued]
             turn = next((turn for turn in known if turn.idempotency_key == started.idempotency_key), None)
+            if turn is not None and (mistake := key_reused(turn.turn_id, turn.prompt_digest, started.prompt_digest)):
+                raise mistake
             if turn is not None and turn.run_id is not None:
                 return turn.run_id
             if turn is not None and turn.completed_at is not None:

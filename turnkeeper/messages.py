@@ -149,6 +149,7 @@ class TurnRecord(Record):
     continues: str | None = Field(default=None, description="the lost turn that this one goes on with")
     adopted: bool = Field(default=False, description="somebody else sent its prompt, and it was taken over")
     steered_into: str | None = Field(default=None, description="the turn whose run this prompt is a part of")
+    prompt_digest: str = Field(default="", description="of the whole prompt, to know it again; see `keys`")
 
 
 class TurnResult(Record):

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from turnkeeper.errors import RefusedError, bounded
+from turnkeeper.keys import prompt_digest
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_RECENT_TURNS, MAX_REMEMBERED_STOPS
 from turnkeeper.messages import Outcome, TurnRecord
 from turnkeeper.thread_messages import QueuedTurn, ThreadState
@@ -39,6 +40,7 @@ def record(queued: QueuedTurn) -> TurnRecord:
         prompt_start=bounded(queued.start.prompt, PROMPT_START_CHARACTERS),
         continues=queued.continues,
         adopted=queued.adopted_message_id is not None,
+        prompt_digest=prompt_digest(queued.start.prompt),
     )
 
 

@@ -7,7 +7,6 @@ nothing in the queue while the thread could run it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from typing import Final
 
 from turnkeeper import queueing
 from turnkeeper.errors import RefusedError, bounded
+from turnkeeper.keys import key_reused, prompt_digest
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS
 from turnkeeper.messages import Evidence, Outcome, TurnRecord
 from turnkeeper.observations import Admission
@@ -23,9 +23,6 @@ from turnkeeper.queueing import record
 from turnkeeper.thread_messages import QueuedTurn, Refusal, StartTurn, StartTurnResult, ThreadSnapshot, ThreadState
 from turnkeeper.turn import IllegalTransitionError
 from turnkeeper.vocabulary import EvidenceKind, OnBusy, SessionStatus, TurnState
-
-DIGEST_CHARACTERS: Final = 16
-"""Hexadecimal digits kept of a prompt's hash, to know it again: 64 bits, against mistakes and not against attacks."""
 
 _BUSY: Final = frozenset({SessionStatus.STARTING, SessionStatus.RUNNING})
 
@@ -42,7 +39,8 @@ class Accepted:
 def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
     """Why `start` cannot be taken now, or None. A repeated start is never refused: it gives the earlier turn."""
     if (earlier := _known(state, start.idempotency_key)) is not None:
-        return _other_prompt(start, *earlier)
+        turn_id, digest = earlier
+        return key_reused(turn_id, digest, prompt_digest(start.prompt))
     if state.closed:
         return RefusedError("The thread is closed.", code="thread_closed", next_step="Use another thread.")
     busy = state.active is not None or bool(state.queue)
@@ -300,18 +298,4 @@ def _known(state: ThreadState, key: str) -> tuple[str, str | None] | None:
 
 
 def _remembered(start: StartTurn, turn_id: str) -> tuple[str, str, str]:
-    return start.idempotency_key, turn_id, _digest(start.prompt)
-
-
-def _digest(prompt: str) -> str:
-    return hashlib.sha256(prompt.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
-
-
-def _other_prompt(start: StartTurn, turn_id: str, digest: str | None) -> RefusedError | None:
-    if digest is None or digest == _digest(start.prompt):
-        return None
-    return RefusedError(
-        f"The key was used before, with another prompt (turn {turn_id}).",
-        code="key_reused",
-        next_step="Use a new key for a new prompt.",
-    )
+    return start.idempotency_key, turn_id, prompt_digest(start.prompt)

@@ -32,6 +32,7 @@ from turnkeeper.cli.stopping import STOP_SENT, STOPPING
 from turnkeeper.cli.views import Subject
 from turnkeeper.commands import RemovedTurn
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.keys import prompt_digest
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import InterruptResult, TurnResult
 from turnkeeper.thread_messages import QueuedTurn, StartTurn, ThreadSnapshot
@@ -270,6 +271,17 @@ async def test_a_kept_prompt_is_found_by_its_key_once_a_worker_is_up() -> None:
         ending = await task
     assert isinstance(ending, Settled)
     assert ending.subject.run_id == RUN
+
+
+async def test_a_kept_prompt_with_the_key_of_another_one_is_refused_and_not_shown_as_that() -> None:
+    earlier = SETTLED.model_copy(update={"prompt_digest": prompt_digest("Fix the test")})
+    mine = Subject("shop", None, None, "k1", kept=True, prompt_digest=prompt_digest("Delete the test"))
+    case = Case(ScriptedKeeper(threads_seen=[NO_WORKER, thread(recent=(earlier,))]))
+    async with case.following(mine) as task:
+        with pytest.raises(RefusedError, match=r"used before, with another prompt \(turn t1\)") as refused:
+            await task
+    assert refused.value.detail_code == "key_reused"
+    assert not case.view.has("seen")
 
 
 async def test_a_kept_prompt_that_the_thread_refuses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

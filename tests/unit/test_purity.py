@@ -22,6 +22,7 @@ PURE: Final = frozenset(
         "errors",
         "findings",
         "lifecycle",
+        "keys",
         "limits",
         "messages",
         "observations",

@@ -206,6 +206,22 @@ async def test_waiting_for_a_kept_prompt_that_is_then_refused_ends_with_the_refu
             await stage.keeper.wait(kept)
 
 
+async def test_a_kept_prompt_with_the_key_of_another_one_is_not_given_that_ones_result(empty_stage: Stage) -> None:
+    stage, thread = empty_stage, new_thread()
+    async with stage.worker_up():
+        first = await stage.start(thread, "Fix the test", idempotency_key="k")
+        await stage.keeper.wait(first)
+    kept = await stage.start(thread, "Delete the test", idempotency_key="k", accept_timeout=0.5)
+    again = await stage.start(thread, "Fix the test", idempotency_key="k", accept_timeout=0.5)
+    assert kept.kept
+    async with stage.worker_up():
+        with pytest.raises(RefusedError, match="with another prompt") as refused:
+            await stage.keeper.wait(kept)
+        assert refused.value.detail_code == "key_reused"
+        assert (await stage.keeper.wait(again)).turn_id == "t1"
+    assert stage.provider.count("submit") == 1
+
+
 async def test_a_temporal_that_is_down_is_an_error_and_not_a_kept_prompt() -> None:
     nobody = await Client.connect("127.0.0.1:9", lazy=True, data_converter=pydantic_data_converter)
     keeper = Turnkeeper(nobody)

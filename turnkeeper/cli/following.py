@@ -25,6 +25,7 @@ from turnkeeper.cli.stopping import Stopping
 from turnkeeper.cli.tasks import Tasks
 from turnkeeper.cli.views import Subject, View
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.keys import key_reused
 from turnkeeper.messages import TurnRecord, TurnResult, TurnSnapshot
 from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import Reason
@@ -205,6 +206,8 @@ class Follower:
             if turn is None and (not subject.kept or time.monotonic() - answering_since > TAKING):
                 raise _unknown(thread)
             if turn is not None:
+                if mistake := key_reused(turn.turn_id, turn.prompt_digest, subject.prompt_digest):
+                    raise mistake
                 self._subject = subject = replace(subject, turn_id=turn.turn_id)
                 if turn.run_id is not None:
                     return turn.run_id

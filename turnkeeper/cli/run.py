@@ -165,7 +165,13 @@ def _directory(service: Service, given: Path | None) -> str | None:
 def _subject(started: StartedTurn, service: Service, *, shared: bool) -> Subject:
     result = started.result
     if result is None:
-        return Subject(started.thread_id, key=started.idempotency_key, kept=True, shared=shared)
+        return Subject(
+            started.thread_id,
+            key=started.idempotency_key,
+            kept=True,
+            shared=shared,
+            prompt_digest=started.prompt_digest,
+        )
     return Subject(
         started.thread_id,
         result.turn_id,

@@ -22,6 +22,7 @@ class Subject:
     continues: str | None = None  # the lost turn that this one goes on with
     kept: bool = False  # no worker was up: the prompt is durable and runs once one is
     shared: bool = False  # kept for a thread that may hold prompts of others
+    prompt_digest: str = ""  # of a kept prompt: its key may be another prompt's
     link: str | None = None
 
     @property
