@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from temporalio import activity
 
-from activities.endpoints import Endpoints, as_application_errors
+from activities.endpoints import Endpoints, as_application_errors, heartbeats
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import (
@@ -40,8 +40,9 @@ class AdmissionActivities:
             directory = await asyncio.to_thread(admitted_directory, request.directory, settings)
             request = request.model_copy(update={"directory": directory})
             driver = self._endpoints.driver(request.endpoint)
-            await driver.check_start(request)
-            opened = await _open_session(driver, request.session, directory)
+            async with heartbeats():
+                await driver.check_start(request)
+                opened = await _open_session(driver, request.session, directory)
         return Admission(
             task_queue=settings.task_queue,
             local_calls=settings.task_queue == activity.info().task_queue,

@@ -49,6 +49,14 @@ local calls of 2 s fit into the four fifths after which the SDK would prolong th
 STEER_ANSWER: Final = timedelta(seconds=10)
 """How long a start waits to hear whether its prompt went into the running turn. It goes on without an answer."""
 
+ADMIT_BESIDE: Final = "admit-beside"
+"""Patch: starts are checked by a plain activity while anything else goes on in the thread.
+
+A local activity's end can be handled after what came later, such as a turn's end, while its marker stands before that
+(measured with SDK 1.35: live the turn had ended, replayed it ran, and the thread was stuck). What a start leads to
+depends on that order, so where there can be one the order has to be in history.
+"""
+
 HOLD_AFTER_STOP: Final = "hold-after-stop"
 """Patch: what waits is held after a person's stop."""
 
@@ -76,6 +84,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
         self._admitting = 0
         self._adopting = 0
         self._refused = False
+        self._admits_beside = workflow.patched(ADMIT_BESIDE)
         self._ending = False
         self._closing = False
 
@@ -190,9 +199,13 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
             limits=start.limits,
             session=self._session_to_open(start) if self._has_no_session() else None,
         )
+        beside = self._admits_beside and (self._admitting or self._state.active is not None or self._state.queue)
+        queue = workflow.info().task_queue if beside else None
         self._admitting += 1
         try:
-            admission: Admission = await calls.ask_at_door(calls.ADMIT, request, unanswered=_NOT_ADMITTED)
+            admission: Admission = await calls.ask_at_door(
+                calls.ADMIT, request, unanswered=_NOT_ADMITTED, task_queue=queue
+            )
         except ApplicationError:
             self._refused = True
             raise

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from tests.e2e.waiting import DEADLINE, until
 from tests.workflow.scripted_provider import HANGS, Held, answered
-from tests.workflow.stage import DIRECTORY, ENDPOINT, Stage, new_thread
+from tests.workflow.stage import DIRECTORY, ENDPOINT, Stage, events_of, new_thread
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.failures import to_application_error
 from turnkeeper.limits import TurnLimits
@@ -199,3 +199,17 @@ async def test_a_running_turn_goes_on_with_the_worker_that_takes_over(empty_stag
         result = await stage.keeper.wait(started)
     assert result.outcome.state is TurnState.COMPLETED
     assert stage.provider.count("submit") == 1
+
+
+async def test_what_is_given_beside_a_turn_is_checked_where_history_keeps_the_order(stage: Stage) -> None:
+    """A local check that ends as the turn does would be replayed in another order, and the thread be stuck."""
+    look = Held(answered())
+    stage.provider.local_calls = False
+    stage.provider.says("look", look, answered())
+    thread = new_thread()
+    await stage.start(thread)
+    assert "activity_task_scheduled" not in await events_of(stage.thread_of(thread)), "the first costs one event"
+    await stage.start(thread)
+    assert (await events_of(stage.thread_of(thread))).count("activity_task_scheduled") == 1
+    look.released.set()
+    await stage.settled_thread(thread, turns=2)
