@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from temporalio import activity
 
+from turnkeeper.errors import RefusedError, ServiceUnavailableError
+from turnkeeper.failures import to_application_error
+from turnkeeper.findings import Adoption, AdoptRequest, LiveRun, SessionFound, SessionReading, SessionReadRequest
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import (
     AbortReport,
@@ -71,6 +74,23 @@ STANDINGS: Final = {
 }
 
 
+class Fate(StrEnum):
+    """What really became of a prompt that came while another ran."""
+
+    WAITING = "waiting"  # stored; nothing has come of it yet
+    TAKEN_UP = "taken up"  # the run works on it as well, or has
+    DROPPED = "dropped"  # stored, and the run ended or forgot it
+
+
+@dataclass
+class Joined:
+    """A prompt that came while another ran. OpenCode takes it up at the run's next step, or at its end."""
+
+    prompt: str
+    message_id: str
+    fate: Fate = Fate.WAITING
+
+
 @dataclass
 class Run:
     """One prompt and the work that follows from it."""
@@ -78,13 +98,42 @@ class Run:
     prompt: str
     session_id: str
     message_id: str
+    by: str | None = None
+    """The run of the `Turn` workflow that sent it, or that follows it; None: somebody else's."""
     state: RunState = RunState.RUNNING
     posts: int = 1
     progress: int = 0
     answers: list[str] = field(default_factory=list)
     """Requests of its agent that were answered, each once."""
     beside: list[str] = field(default_factory=list)
-    """Prompts of other runs that were live when this one was taken: there should be none."""
+    """Prompts of other turns that were live when this one was taken: there should be none."""
+    joined: list[Joined] = field(default_factory=list)
+
+    def end(self, state: RunState) -> None:
+        """It ends (or begins to wait) like this; what waits goes on with it at a good end and is dropped at another."""
+        waiting = [joined for joined in self.joined if joined.fate is Fate.WAITING]
+        match state:
+            case RunState.FINISHED if waiting:
+                self.take_up()
+            case RunState.FINISHED | RunState.ASKING:
+                self.state = state
+            case _:
+                self.state = state
+                self.forget()
+
+    def take_up(self) -> None:
+        """Its next step: an answer to the latest prompt is one to all before it."""
+        self.progress += 1
+        self.state = RunState.RUNNING
+        if any(joined.fate is Fate.WAITING for joined in self.joined):
+            for joined in self.joined:
+                joined.fate = Fate.TAKEN_UP
+
+    def forget(self) -> None:
+        """What waits is never run."""
+        for joined in self.joined:
+            if joined.fate is Fate.WAITING:
+                joined.fate = Fate.DROPPED
 
 
 class ModelProvider:
@@ -97,6 +146,7 @@ class ModelProvider:
         self.away = False
         self.loses_next_answer = False
         self.loses_next_abort = False
+        self.ends_before_next_steer = False
         self._task_queue = task_queue
 
     # Levers.
@@ -109,13 +159,22 @@ class ModelProvider:
     def end_all(self, state: RunState) -> None:
         """Every live run ends (or begins to wait) like this; a crash takes no answer either."""
         for run in self.live:
-            run.state = state
+            run.end(state)
 
     def work(self) -> None:
-        """Every live run stores something; an answered one goes on."""
+        """Every live run takes a step; an answered one goes on."""
         for run in self.live:
-            run.progress += 1
-            run.state = RunState.RUNNING
+            run.take_up()
+
+    def forget_waiting(self) -> None:
+        """What came while another prompt ran is never run (reported of OpenCode, #46842)."""
+        for run in self.live:
+            run.forget()
+
+    def begin_elsewhere(self, session_id: str, prompt: str) -> None:
+        """Somebody begins a run in a session of their own."""
+        self.sessions.add(session_id)
+        self.runs.append(Run(prompt, session_id, f"msg_of_{session_id}"))
 
     def delete_sessions(self) -> None:
         """Somebody deletes all sessions; what runs in them dies with them."""
@@ -126,7 +185,17 @@ class ModelProvider:
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
-        return [self.admit, self.open_session, self.submit, self.look, self.abort, self.answer, self.relay]
+        return [
+            self.admit,
+            self.open_session,
+            self.read_session,
+            self.adopt_session,
+            self.submit,
+            self.look,
+            self.abort,
+            self.answer,
+            self.relay,
+        ]
 
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:
@@ -157,22 +226,60 @@ class ModelProvider:
             return SessionBusy(session_id=request.session_id)
         return SessionOpened(session_id=request.session_id)
 
+    @activity.defn(name="read_session")
+    async def read_session(self, request: SessionReadRequest) -> SessionReading:
+        if self.away:
+            return Unreachable(failure=AWAY)
+        if request.session_id not in self.sessions:
+            return SessionMissing()
+        busy = any(run.session_id == request.session_id for run in self.live)
+        return SessionFound(session_id=request.session_id, directory="/srv/shop", busy=busy)
+
+    @activity.defn(name="adopt_session")
+    async def adopt_session(self, request: AdoptRequest) -> Adoption:
+        if self.away:
+            raise to_application_error(ServiceUnavailableError("away"))
+        if request.session_id not in self.sessions:
+            raise to_application_error(RefusedError("There is no such session.", code="no_session"))
+        live = next((run for run in self.live if run.session_id == request.session_id), None)
+        return Adoption(
+            session_id=request.session_id,
+            directory="/srv/shop",
+            task_queue=self._task_queue,
+            local_calls=True,
+            limits=request.limits or TurnLimits(),
+            live=LiveRun(message_id=live.message_id, prompt=live.prompt) if live is not None else None,
+        )
+
     @activity.defn(name="submit")
     async def submit(self, request: PromptRequest) -> SubmitReport:
         if self.away:
             return NotSent(failure=AWAY)
         if request.session_id not in self.sessions:
             return NotThere(what="session")
-        known = self._run(request.message_id)
-        if known is not None and not request.fresh_session:
+        if self._stored(request.message_id) and not request.fresh_session:
             return Accepted()
-        if known is not None:
-            known.posts += 1
-        else:
-            beside = [run.prompt for run in self.live if run.session_id == request.session_id]
-            self.runs.append(Run(request.prompt, request.session_id, request.message_id, beside=beside))
+        self._take(request, activity.info().workflow_run_id)
         lost, self.loses_next_answer = self.loses_next_answer, False
         return PerhapsSent(detail="the answer was lost") if lost else PerhapsSent(taken=True)
+
+    def _take(self, request: PromptRequest, by: str | None) -> None:
+        """A prompt of the turn that runs joins it; any other begins a run."""
+        known = self._run(request.message_id)
+        if known is not None:
+            known.posts += 1
+            return
+        live = [run for run in self.live if run.session_id == request.session_id]
+        own = next((run for run in live if run.by == by), None)
+        if own is not None and self.ends_before_next_steer:
+            self.ends_before_next_steer = False
+            own.forget()
+            own.end(RunState.FINISHED)
+        if own is not None and own.state in LIVE:
+            own.joined.append(Joined(request.prompt, request.message_id))
+            return
+        beside = [run.prompt for run in live if run is not own]
+        self.runs.append(Run(request.prompt, request.session_id, request.message_id, by=by, beside=beside))
 
     @activity.defn(name="look")
     async def look(self, request: LookRequest) -> Observation:
@@ -180,21 +287,19 @@ class ModelProvider:
             return Unreachable(failure=AWAY)
         if request.session_id not in self.sessions:
             return NotThere(what="session")
-        run = self._run(request.message_id)
-        if run is None:
+        first = self._run(request.message_id)
+        if first is None:
             return NotThere(what="prompt", busy=any(live.session_id == request.session_id for live in self.live))
-        asking = run.state is RunState.ASKING
-        question = OpenRequest(
-            request_id=_request_of(run), kind="permission", session_id=run.session_id, title="bash", permission="bash"
-        )
-        return Seen(
-            standing=STANDINGS[run.state],
-            detail=f"it is {run.state}",
-            fingerprint=f"{run.message_id} {run.progress}",
-            text="done" if run.state is RunState.FINISHED else "",
-            open_requests=(question,) if asking else (),
-            open_tools=1 if asking else 0,
-            failure=BROKE if run.state is RunState.FAILED else None,
+        first.by = first.by or activity.info().workflow_run_id
+        # A steer that came after the run's end has a run of its own, and the latest decides.
+        family = [first, *(run for run in self.runs if run.message_id in request.steers)]
+        joined = [joined for run in family for joined in run.joined if joined.message_id in request.steers]
+        open_yet = {one.message_id for one in joined if one.fate is not Fate.TAKEN_UP}
+        return _seen(family).model_copy(
+            update={
+                "steered": tuple(id_ for id_ in request.steers if self._stored(id_)),
+                "unanswered": tuple(id_ for id_ in request.steers if id_ in open_yet),
+            }
         )
 
     @activity.defn(name="abort")
@@ -204,7 +309,7 @@ class ModelProvider:
         lost, self.loses_next_abort = self.loses_next_abort, False
         for run in self.live:
             if run.session_id == request.session_id and not lost:
-                run.state = RunState.ABORTED
+                run.end(RunState.ABORTED)
         return AbortReport(sent=True)
 
     @activity.defn(name="answer")
@@ -225,6 +330,27 @@ class ModelProvider:
 
     def _run(self, message_id: str) -> Run | None:
         return next((run for run in self.runs if run.message_id == message_id), None)
+
+    def _stored(self, message_id: str) -> bool:
+        joined = {joined.message_id for run in self.runs for joined in run.joined}
+        return self._run(message_id) is not None or message_id in joined
+
+
+def _seen(family: list[Run]) -> Seen:
+    run = family[-1]
+    asking = run.state is RunState.ASKING
+    question = OpenRequest(
+        request_id=_request_of(run), kind="permission", session_id=run.session_id, title="bash", permission="bash"
+    )
+    return Seen(
+        standing=STANDINGS[run.state],
+        detail=f"it is {run.state}",
+        fingerprint=" ".join(f"{run.message_id} {run.progress}" for run in family),
+        text="done" if run.state is RunState.FINISHED else "",
+        open_requests=(question,) if asking else (),
+        open_tools=1 if asking else 0,
+        failure=BROKE if run.state is RunState.FAILED else None,
+    )
 
 
 def _request_of(run: Run) -> str:
