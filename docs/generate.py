@@ -23,7 +23,7 @@ from turnkeeper import limits, observations, settings, turn
 from turnkeeper.lifecycle import TERMINAL, begin, decide, learn
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import Observation
-from turnkeeper.outcomes import SETTLEMENTS
+from turnkeeper.outcomes import SETTLEMENTS, UNCONFIRMED_STOP
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Fault, Reason, SessionStatus, Standing, TurnState
 
 HERE: Final = Path(__file__).parent
@@ -183,9 +183,15 @@ def settlement_table() -> str:
     """How each reason leaves the turn and its session."""
     said = meanings(Reason)
     rows = [
-        [f"`{reason}`", said[reason], f"`{turn}`", f"`{session}`"] for reason, (turn, session) in SETTLEMENTS.items()
+        [f"`{reason}`", said[reason], f"`{turn}`", _session_cell(reason, session)]
+        for reason, (turn, session) in SETTLEMENTS.items()
     ]
     return table(["Reason", "Meaning", "Turn", "Session"], rows)
+
+
+def _session_cell(reason: Reason, session: SessionStatus) -> str:
+    unconfirmed = f"; unconfirmed: `{UNCONFIRMED_STOP}`, with a `last_error`" if reason is Reason.STOPPED else ""
+    return f"`{session}`{unconfirmed}"
 
 
 def reading_table() -> str:

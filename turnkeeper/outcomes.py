@@ -1,8 +1,9 @@
 """How a turn can end, and what a person is then told: every outcome is made here.
 
-A reason alone decides how the turn and its session are left (`SETTLEMENTS`); whoever finds that a turn is over names
-the reason and the evidence, and adds a `Failure` that says whose fault it is and what to do next. A verdict is an
-outcome that is decided and not yet settled: nothing but the settling is learnt after it. Pure.
+A reason decides how the turn and its session are left (`SETTLEMENTS`), and of a stop its confirmation
+(`session_after`); whoever finds that a turn is over names the reason and the evidence, and adds a `Failure` that says
+whose fault it is and what to do next. A verdict is an outcome that is decided and not yet settled: nothing but the
+settling is learnt after it. Pure.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ SETTLEMENTS: Final[dict[Reason, tuple[TurnState, SessionStatus]]] = {
     Reason.DEADLINE_EXCEEDED: (TurnState.ERROR, SessionStatus.ERROR),
     Reason.TURNKEEPER_ERROR: (TurnState.ERROR, SessionStatus.ERROR),
 }
-"""How each reason leaves the turn and its session."""
+"""How each reason leaves the turn and its session; an unconfirmed stop leaves that otherwise (`session_after`)."""
+
+UNCONFIRMED_STOP: Final = SessionStatus.STOPPED
+"""How a stop leaves the session that somebody asked for and the provider did not confirm: who asks next has to know."""
 
 PROMPT_REMOVED: Final = "prompt_removed"
 """Code of a turn whose prompt somebody took out of the provider session (a revert): nothing died there."""
@@ -76,6 +80,13 @@ BUSY: Final = Failure(
     retryable=True,
     next_step="Let it end or abort it in the provider, then prompt again; or use another thread.",
 )
+
+
+def session_after(outcome: Outcome) -> SessionStatus:
+    """How this end leaves the session."""
+    if outcome.reason is Reason.STOPPED and outcome.confirmed is False:
+        return UNCONFIRMED_STOP
+    return SETTLEMENTS[outcome.reason][1]
 
 
 def with_verdict(
@@ -164,6 +175,21 @@ def stop_failure(stop: Stop) -> Failure | None:
             )
         case _:
             assert_never(stop.cause)
+
+
+def unconfirmed_stop(turn: Turn, stop: Stop) -> Failure:
+    """What to tell a person about a turn that was ended and may run on, in the provider's own words if it gave any."""
+    words = stop.failure or (turn.unreachable.message if turn.unreachable is not None else "")
+    because = f" ({words.removesuffix('.')})" if words else ""
+    text = f"The provider did not confirm the stop{because}: the agent may still be at work."
+    if (clock := stop_failure(stop)) is not None:
+        return clock.model_copy(update={"message": f"{clock.message} {text}"})
+    return Failure(
+        code="stop_unconfirmed",
+        fault=Fault.PROVIDER,
+        message=text,
+        next_step="Stop the session once the provider answers; the next prompt waits until nothing else runs in it.",
+    )
 
 
 def workflow_lost(started_at: datetime, now: datetime, cause: str) -> Outcome:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import assert_never
 
 from turnkeeper.observations import AbortReport
-from turnkeeper.outcomes import outcome_of, stop_failure
+from turnkeeper.outcomes import outcome_of, stop_failure, unconfirmed_stop
 from turnkeeper.turn import (
     STOP_REASONS,
     Abort,
@@ -92,5 +92,5 @@ def halted(suspicion: Suspicion | None) -> bool:
 
 
 def _stopped(turn: Turn, stop: Stop, kind: EvidenceKind, detail: str, now: datetime, *, confirmed: bool) -> Settle:
-    reason, failure = STOP_REASONS[stop.cause], stop_failure(stop)
-    return Settle(outcome_of(turn, reason, kind, detail, now, failure=failure, confirmed=confirmed))
+    failure = stop_failure(stop) if confirmed else unconfirmed_stop(turn, stop)
+    return Settle(outcome_of(turn, STOP_REASONS[stop.cause], kind, detail, now, failure=failure, confirmed=confirmed))

@@ -18,7 +18,7 @@ from turnkeeper.keys import key_reused, prompt_digest
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS
 from turnkeeper.messages import Evidence, Outcome, TurnRecord
 from turnkeeper.observations import Admission
-from turnkeeper.outcomes import SETTLEMENTS
+from turnkeeper.outcomes import session_after
 from turnkeeper.queueing import record
 from turnkeeper.thread_messages import QueuedTurn, Refusal, StartTurn, StartTurnResult, ThreadSnapshot, ThreadState
 from turnkeeper.turn import IllegalTransitionError
@@ -145,9 +145,8 @@ def settled(
     """
     if state.active is None:
         raise IllegalTransitionError("a turn settled that the thread did not begin")
-    status = SETTLEMENTS[outcome.reason][1]
-    if state.stop_session and outcome.confirmed is not False:
-        status = SessionStatus.STOPPED
+    left = session_after(outcome)
+    status = SessionStatus.STOPPED if state.stop_session and outcome.confirmed is not False else left
     error = outcome.failure.message if outcome.failure is not None else None
     over = state.active.model_copy(
         update={
@@ -163,7 +162,7 @@ def settled(
     )
     inside = {queued.turn_id for queued in state.steering if queued.steered} if steered is None else steered
     state = queueing.steers_settled(state, over, inside)
-    failed = SETTLEMENTS[outcome.reason][1] in {SessionStatus.ERROR, SessionStatus.STOPPED}
+    failed = left in {SessionStatus.ERROR, SessionStatus.STOPPED}
     return check(
         queueing.after_turn(state, outcome, hold=hold).model_copy(
             update={

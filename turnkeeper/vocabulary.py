@@ -21,7 +21,7 @@ class SessionStatus(StrEnum):
     RUNNING = "running"  # a turn is running or waiting for a person
     READY = "ready"  # the last turn is over and the next prompt is welcome
     INTERRUPTED = "interrupted"  # reserved for providers that must be resumed by hand
-    STOPPED = "stopped"  # the provider lost the session's run, or a person stopped the session
+    STOPPED = "stopped"  # a person stopped the session, its run was lost, or a stop was not confirmed (`last_error`)
     ERROR = "error"  # the last turn failed; `last_error` says why; the next prompt is welcome
 
 

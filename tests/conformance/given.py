@@ -42,7 +42,7 @@ FAILURES: Final[dict[tuple[str, Any], tuple[str, httpx.Response | Exception]]] =
     ("stopSession", "fail: process busy"): ("session.abort", _broken("process busy")),
     ("stopSession", "fail: busy"): ("session.abort", _broken("busy")),
     ("stopSession", "fail: provider process already exited"): ("session.abort", AWAY),
-    ("interruptTurn", "fail: provider session disappeared"): ("session.abort", AWAY),
+    ("interruptTurn", "fail: provider session disappeared"): ("session.abort", _broken("provider session disappeared")),
 }
 """What a provider's behaviour is at OpenCode's surface."""
 
@@ -264,6 +264,6 @@ async def _behaviour(row: Row, world: World, word: str, value: object) -> None: 
             raise UnknownWordError(row.id, f"provider.{word}", value)
         case _ if (word, value) in FAILURES:
             verb, failure = FAILURES[word, value]
-            opencode.fails[verb] = failure
+            opencode.fails.setdefault(verb, failure)  # an interrupt and a stop are the same call: the first fails so
         case _:
             raise UnknownWordError(row.id, f"provider.{word}", value)

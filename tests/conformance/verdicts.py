@@ -50,10 +50,6 @@ DIFFERS: Final = {
         "A prompt that the provider refuses is a failed turn, so its session is `error`; the next prompt is welcome.",
         {"session": {"status": "error"}},
     ),
-    "int-002": Differs(
-        "A stop that could not be confirmed says so in its outcome; the session stays usable for the next prompt.",
-        {"session": {"status": "ready", "lastError": None}, "calls": ["interruptTurn"]},
-    ),
     "svc-002": Differs(
         "A thread without a provider session gets one with its next prompt.",
         {"error_to_caller": DROPPED, "no_calls": DROPPED, "calls": ["opencode.session.create", "sendTurn"]},

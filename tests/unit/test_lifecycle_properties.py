@@ -180,6 +180,9 @@ def holds(turn: Turn) -> None:
         assert outcome.evidence.detail
         assert outcome.evidence.at == outcome.completed_at
         assert (outcome.confirmed is not None) == (outcome.reason in STOP_REASONS.values())
+        if outcome.confirmed is False:
+            assert outcome.failure is not None
+            assert "may still be at work" in outcome.failure.message
     assert turn.submits <= MAX_SUBMITS
     assert turn.retries == 0 or turn.unreachable_since is not None
 

@@ -118,6 +118,10 @@ def test_a_stop_that_nobody_answers_is_unconfirmed_when_its_grace_is_over() -> N
     outcome = story.after(0.1).outcome
     assert (outcome.reason, outcome.confirmed) == (Reason.STOPPED, False)
     assert outcome.evidence.kind is EvidenceKind.TIMER
+    assert outcome.failure is not None
+    assert outcome.failure.message == (
+        "The provider did not confirm the stop (no answer): the agent may still be at work."
+    )
 
 
 def test_a_turn_that_finished_just_before_the_abort_keeps_its_outcome() -> None:

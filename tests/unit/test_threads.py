@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.scripted_turn import T0, seconds
-from turnkeeper import threads
+from turnkeeper import queueing, threads
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import MAX_PROMPT_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, TurnLimits
 from turnkeeper.messages import Evidence, Outcome, TurnRecord
@@ -51,6 +51,13 @@ def outcome(reason: Reason = Reason.FINISHED) -> Outcome:
     )
 
 
+STORY_STEPS = ("accept", "repeat", "begin", "started", "settled", "failed", "unconfirmed")
+UNCONFIRMED = outcome(Reason.STOPPED).model_copy(
+    update={
+        "confirmed": False,
+        "failure": Failure(code="stop_unconfirmed", fault=Fault.PROVIDER, message="it may still run"),
+    }
+)
 IDLE = ThreadState()
 RUNNING = threads.started(begin(accept(IDLE, "one")), "run-1")
 
@@ -146,6 +153,21 @@ def test_every_reason_leaves_turn_and_session_as_the_table_says(reason: Reason) 
     assert over.last_error == ("it broke" if failed else None)
 
 
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.STOPPED])
+@pytest.mark.parametrize("confirmed", [None, True, False])
+def test_only_a_stop_is_left_otherwise_for_want_of_a_confirmation(reason: Reason, confirmed: bool | None) -> None:  # noqa: FBT001 - a parameter of the case
+    over = threads.settled(RUNNING, outcome(reason).model_copy(update={"confirmed": confirmed}), "ses_1")
+    assert over.status is SETTLEMENTS[reason][1]
+
+
+def test_a_stop_that_was_not_confirmed_leaves_a_stopped_session_that_says_so_and_is_resumed() -> None:
+    over = threads.settled(RUNNING, UNCONFIRMED, "ses_1")
+    assert (over.status, over.session_id, over.last_error) == (SessionStatus.STOPPED, "ses_1", "it may still run")
+    assert (over.recent[-1].state, over.recent[-1].error) == (TurnState.INTERRUPTED, "it may still run")
+    again = begin(accept(over, "two"))
+    assert (again.status, again.session_id, again.last_error) == (SessionStatus.STARTING, "ses_1", None)
+
+
 def test_why_a_turn_was_stopped_is_remembered_and_told() -> None:
     stopped = outcome(Reason.STOPPED).model_copy(update={"why": "wrong branch"})
     turn = threads.settled(RUNNING, stopped, "ses_1").recent[-1]
@@ -215,7 +237,9 @@ def test_nothing_starts_or_settles_that_was_not_begun() -> None:
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
-@given(st.lists(st.sampled_from(["accept", "repeat", "begin", "started", "settled", "failed"]), max_size=60))
+@given(
+    st.lists(st.sampled_from(["accept", "repeat", "begin", "started", "settled", "failed", "unconfirmed"]), max_size=60)
+)
 def test_whatever_happens_each_prompt_runs_once_in_order(story: list[str]) -> None:
     state, accepted, run = IDLE, 0, []
     for step in story:
@@ -235,6 +259,10 @@ def test_whatever_happens_each_prompt_runs_once_in_order(story: list[str]) -> No
                 state = threads.started(state, "run")
             case "settled" | "failed" if state.active is not None:
                 state = threads.settled(state, outcome(Reason.FINISHED if step == "settled" else Reason.STALLED), "s")
+            case "unconfirmed" if state.active is not None:
+                state = threads.settled(state, UNCONFIRMED, "s")
+                assert (state.status, state.last_error) == (SessionStatus.STOPPED, "it may still run")
+                state = threads.check(queueing.resumed(state))
             case _:
                 pass
         threads.check(state)

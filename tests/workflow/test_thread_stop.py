@@ -7,12 +7,13 @@ import asyncio
 import pytest
 
 from tests.e2e.waiting import until
-from tests.workflow.scripted_provider import ABORTED, HANGS, RUNNING, SILENT, ScriptedProvider, answered
+from tests.workflow.scripted_provider import ABORTED, AWAY, HANGS, RUNNING, SILENT, ScriptedProvider, answered
 from tests.workflow.stage import HASTY, QUICK, Stage, elapsed, new_thread, tell
 from turnkeeper.errors import RefusedError
 from turnkeeper.messages import Interrupt, InterruptResult
+from turnkeeper.observations import AbortReport
 from turnkeeper.thread_messages import ThreadSnapshot
-from turnkeeper.vocabulary import EventKind, Reason, SessionStatus, TurnState
+from turnkeeper.vocabulary import EventKind, OnBusy, Reason, SessionStatus, TurnState
 from workflows import calls
 
 
@@ -22,6 +23,13 @@ def runs_until_abort(provider: ScriptedProvider) -> None:
 
 def is_stopped(thread: ThreadSnapshot) -> bool:
     return thread.active is None and [turn.reason for turn in thread.recent] == [Reason.STOPPED]
+
+
+def assert_says_that_it_may_run(thread: ThreadSnapshot) -> None:
+    """What an unconfirmed stop leaves."""
+    assert (thread.status, thread.active) == (SessionStatus.STOPPED, None)
+    assert "may still be at work" in (thread.last_error or "")
+    assert thread.session_id is not None
 
 
 async def test_a_running_turn_is_stopped_and_the_thread_is_ready_for_the_next_prompt(stage: Stage) -> None:
@@ -46,7 +54,51 @@ async def test_a_silent_provider_leaves_the_stop_unconfirmed_within_the_grace(st
     await stage.provider.called("submit")
     result = await stage.keeper.interrupt(thread)
     assert not result.confirmed
-    assert (await stage.keeper.thread(thread)).recent[0].confirmed is False
+    after = await stage.keeper.thread(thread)
+    assert after.recent[0].confirmed is False
+    assert_says_that_it_may_run(after)
+    stage.provider.says("look", answered())
+    await stage.start(thread, "two", limits=QUICK)
+    again = await stage.settled_thread(thread, turns=2)
+    assert (again.status, again.session_id, again.last_error) == (SessionStatus.READY, after.session_id, None)
+
+
+async def test_a_stop_that_the_provider_refuses_is_told_in_its_words(stage: Stage) -> None:
+    stage.provider.says("look", RUNNING).says("abort", AbortReport(sent=False, failure=AWAY))
+    thread = new_thread()
+    await stage.start(thread, limits=HASTY)
+    await stage.provider.called("submit")
+    await stage.keeper.interrupt(thread)
+    after = await stage.keeper.thread(thread)
+    assert_says_that_it_may_run(after)
+    assert AWAY.message.removesuffix(".") in (after.last_error or "")
+
+
+async def test_a_cancelled_workflow_whose_stop_is_not_confirmed_leaves_the_same(stage: Stage) -> None:
+    stage.provider.says("look", SILENT)
+    thread = new_thread()
+    await stage.start(thread, limits=HASTY)
+    await stage.provider.called("submit")
+    await stage.turn_of(thread).cancel()
+    assert_says_that_it_may_run(await until(lambda: stage.keeper.thread(thread), is_stopped))
+
+
+@pytest.mark.parametrize("way", ["send now", "in its place"])
+async def test_a_turn_that_has_to_make_way_and_may_run_on_says_so(stage: Stage, way: str) -> None:
+    stage.provider.says("look", SILENT)
+    thread = new_thread()
+    await stage.start(thread, limits=HASTY)
+    await stage.provider.called("submit")
+    on_busy = OnBusy.QUEUE if way == "send now" else OnBusy.INTERRUPT
+    await stage.start(thread, "two", on_busy=on_busy, limits=HASTY)
+    if way == "send now":
+        await stage.keeper.send_now(thread, "t2")
+    await until(lambda: stage.keeper.thread(thread), lambda now: now.recent)
+    stage.provider.says("look", answered())
+    after = await stage.settled_thread(thread, turns=2)
+    assert "may still be at work" in (after.recent[0].error or "")
+    assert after.recent[0].next_step
+    assert (after.status, after.last_error) == (SessionStatus.READY, None), "of the one that was sent in its place"
 
 
 async def test_a_turn_that_is_only_starting_is_stopped_before_anything_is_sent(stage: Stage) -> None:

@@ -125,7 +125,9 @@ def _stop_words(thread_id: str, result: InterruptResult) -> str:
         why = printable(result.failure)
         return f"thread {thread_id}, turn {result.turn_id}: not stopped, it is followed as before. {why}\n"
     verdict = lines.verdict(result.outcome) if result.outcome else "ended"
-    return f"thread {thread_id}, turn {result.turn_id}: {verdict}\n"
+    failure = result.outcome.failure if result.outcome else None
+    why = printable(f"{failure.message} {failure.next_step}".rstrip()) + "\n" if failure else ""
+    return f"thread {thread_id}, turn {result.turn_id}: {verdict}\n{why}"
 
 
 def _handed_back(turn: QueuedTurn) -> str:
