@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 from temporalio.client import (
@@ -21,6 +21,9 @@ from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperE
 from turnkeeper.failures import from_application_error
 
 Result = TypeVar("Result")
+
+ENDED: Final = "already completed"
+"""What Temporal says of a workflow that is over and takes no commands: the status is NOT_FOUND all the same."""
 
 
 def unless_cancelled() -> None:
@@ -95,6 +98,8 @@ def explaining(what: str) -> Iterator[None]:
     except (WorkflowUpdateFailedError, WorkflowFailureError) as error:
         raise _cause(error.cause) from error
     except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND and ENDED in error.message:
+            raise RefusedError(f"{what[:1].upper()}{what[1:]} has ended.", code="not_found") from error
         if error.status is RPCStatusCode.NOT_FOUND:
             raise RefusedError(
                 f"There is no {what}.", code="not_found", next_step="See `turnkeeper threads`."

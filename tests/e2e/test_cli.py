@@ -370,10 +370,15 @@ def test_ctrl_c_ends_every_process_and_the_next_start_finds_everything(machine: 
     before = machine.facts()
     assert len(machine.processes()) >= 4  # model, Temporal, OpenCode, worker
     pids = set(machine.processes())
+    cut_off = machine.open("run", "--thread", "cut-off", "bash: sleep 300")
+    cut_off.until_said("tool 1 bash")
     assert machine.stop() == 0
     assert machine.stack is not None
-    assert machine.stack.said().splitlines()[-2:] == [
-        "stopping",
+    said = machine.stack.said()
+    assert "1 turn runs:\n  cut-off, since " in said
+    assert "settles as provider_lost_turn" in said
+    assert said.splitlines()[-2:] == [
+        "stopping; Ctrl-C again ends everything at once",
         "stopped; the next start on this directory finds everything again",
     ]
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), STOP, "every process is gone")
@@ -387,3 +392,12 @@ def test_ctrl_c_ends_every_process_and_the_next_start_finds_everything(machine: 
     code, said = machine.call("run", "--thread", "kept", "bash: ls")
     assert code == 0, said
     assert "thread kept, turn t2" in said
+    assert cut_off.ends() == 1
+    assert "interrupted: provider_lost_turn" in cut_off.said()
+
+    pids = set(machine.processes())
+    machine.stack.ctrl_c()
+    machine.stack.until_said("stopping; Ctrl-C again")
+    machine.stack.ctrl_c()
+    assert machine.stack.ends(STOP) == 0
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), STOP, "every process is gone")

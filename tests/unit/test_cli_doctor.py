@@ -170,4 +170,8 @@ async def test_signals_ask_a_stack_to_end(number: signal.Signals) -> None:
     with asked_to_end() as asked:
         signal.raise_signal(number)
         async with asyncio.timeout(WITHIN):
-            await asked.wait()
+            await asked.once.wait()
+        assert not asked.again.is_set()
+        signal.raise_signal(number)
+        async with asyncio.timeout(WITHIN):
+            await asked.again.wait()

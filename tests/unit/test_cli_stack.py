@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from temporalio.client import Client
 
 from tests.unit.cli_stand_ins import T0, ScriptedKeeper, service_of
 from turnkeeper.cli import app
-from turnkeeper.cli.dev import StackOrder, addresses, choose_model
+from turnkeeper.cli.dev import StackOrder, addresses, choose_model, name_running_turns
 from turnkeeper.cli.doctor import judge
-from turnkeeper.cli.service import EMBEDDED_ENDPOINT, default_state_dir, find_service
+from turnkeeper.cli.service import EMBEDDED_ENDPOINT, Service, default_state_dir, find_service
 from turnkeeper.cli.worker_process import READY, forget_other_services, worker_environment, worker_hook
 from turnkeeper.dev.opencode_setup import UserSetup
 from turnkeeper.dev.stack_state import Ports, StackLock, StackState
@@ -151,6 +156,40 @@ def test_a_second_stack_on_a_directory_says_nothing_of_starting(
     assert (code, said.out) == (2, "")
     assert "A stack already runs on" in said.err
     assert "choose another directory with --state-dir" in said.err
+
+
+async def test_a_stop_names_the_turns_that_it_cuts_off(capsys: pytest.CaptureFixture[str]) -> None:
+    async def running(_: str) -> AsyncIterator[SimpleNamespace]:
+        for number in range(22):
+            yield SimpleNamespace(id=f"turn:shop-{number}", start_time=T0 + timedelta(minutes=number))
+
+    async def connect(_: Path) -> Service:
+        return replace(service_of(ScriptedKeeper()), temporal=cast("Client", SimpleNamespace(list_workflows=running)))
+
+    await name_running_turns(connect, Path("/x"))
+    first, oldest, *_, more, becomes, waits = capsys.readouterr().out.splitlines()
+    assert first == "22 turns run:"
+    assert oldest.startswith("  shop-0, since 03:04:05 UTC (")
+    assert more == "  and 2 more"
+    assert "At the next start" in becomes
+    assert "provider_lost_turn" in becomes
+    assert waits == "and prompts that wait begin."
+
+
+async def test_a_stop_says_nothing_when_nothing_runs_or_nobody_can_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    async def none(_: str) -> AsyncIterator[SimpleNamespace]:
+        for _ in ():
+            yield SimpleNamespace()
+
+    async def idle(_: Path) -> Service:
+        return replace(service_of(ScriptedKeeper()), temporal=cast("Client", SimpleNamespace(list_workflows=none)))
+
+    async def away(_: Path) -> Service:
+        raise ServiceUnavailableError("The Temporal server does not answer.")
+
+    for connector in (idle, away):
+        await name_running_turns(connector, Path("/x"))
+    assert not capsys.readouterr().out
 
 
 def test_links_are_made_for_odd_names() -> None:

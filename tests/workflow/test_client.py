@@ -123,6 +123,16 @@ async def test_a_closed_thread_stays_in_the_list_and_can_be_asked(skipping_stage
     assert [turn.turn_id for turn in asked.recent] == ["t1"]
 
 
+async def test_a_command_to_a_closed_thread_says_that_it_has_ended(stage: Stage) -> None:
+    """Not that there is none: lists show it."""
+    thread = new_thread()
+    await stage.keeper.wait(await stage.start(thread))
+    await stage.keeper.close(thread)
+    with pytest.raises(RefusedError, match=f"Thread '{thread}' has ended") as refused:
+        await stage.keeper.interrupt(thread)
+    assert refused.value.detail_code == "not_found"
+
+
 # Nobody answers.
 
 

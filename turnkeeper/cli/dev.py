@@ -5,20 +5,33 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
+from typing import Final
+
+from temporalio.service import RPCError
 
 from turnkeeper.cli.endings import Exit, complain
-from turnkeeper.cli.presses import asked_to_end
-from turnkeeper.cli.service import EMBEDDED_ENDPOINT, with_state_dir
+from turnkeeper.cli.figures import ago
+from turnkeeper.cli.presses import Asked, asked_to_end
+from turnkeeper.cli.service import EMBEDDED_ENDPOINT, Connector, RunningTurn, find_service, with_state_dir
+from turnkeeper.cli.tasks import Tasks
 from turnkeeper.cli.worker_process import forget_other_services, worker_hook
 from turnkeeper.dev.opencode_setup import UserSetup, find_user_setup
 from turnkeeper.dev.stack import EmbeddedStack, StackSettings
 from turnkeeper.dev.stack_state import ModelSource, Ports, StackLock, StackState, prepare_state_directory
+from turnkeeper.errors import TurnkeeperError
 from turnkeeper.search_attributes import ALL
+
+NAMING: Final = 3.0
+"""Seconds for the turns that run to be listed: one question to Temporal. A stop does not wait longer for words."""
+
+TURNS_NAMED: Final = 20
+"""Turns that are named; more would push the rest off a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +57,57 @@ async def dev(order: StackOrder) -> Exit:
     settings = stack_settings(order, model.source)
     prepare_state_directory(settings.state)
     StackLock(settings.state).refuse_if_held()
+    stack = EmbeddedStack(settings)
     with asked_to_end() as asked:
         say(f"starting Temporal, OpenCode and a worker; everything is kept in {settings.state}")
-        running = asyncio.create_task(_keep_running(settings, order, model))
-        ending = asyncio.create_task(asked.wait())
-        await asyncio.wait({running, ending}, return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
-        if not running.done():
-            say("stopping")
-            running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+        async with Tasks() as tasks:
+            running = tasks.start(_keep_running(stack, order, model))
+            ending = tasks.start(asked.once.wait())
+            await asyncio.wait({running, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await _stop(stack, running, asked, settings.state)
+            with suppress(asyncio.CancelledError):
+                await running
     say("stopped; the next start on this directory finds everything again")
     return Exit.OK
 
 
-async def _keep_running(settings: StackSettings, order: StackOrder, model: Model) -> None:
-    async with EmbeddedStack(settings) as stack:
+async def _stop(stack: EmbeddedStack, running: asyncio.Task[None], asked: Asked, state_dir: Path) -> None:
+    """Say what still runs, and stop; a second Ctrl-C skips the words and the servers' own way of ending."""
+    async with Tasks() as tasks:
+        again = tasks.start(asked.again.wait())
+        naming = tasks.start(name_running_turns(find_service, state_dir))
+        await asyncio.wait({naming, again}, timeout=NAMING, return_when=asyncio.FIRST_COMPLETED)
+        naming.cancel()
+        say("stopping; Ctrl-C again ends everything at once")
+        running.cancel()
+        await asyncio.wait({running, again}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            stack.kill()
+
+
+async def name_running_turns(connector: Connector, state_dir: Path) -> None:
+    """Whom the stop will cut off, and what becomes of them. Silent if nobody can tell: no stop waits for it."""
+    with suppress(TurnkeeperError, RPCError):
+        service = await connector(state_dir)
+        for line in _cut_off(await service.running_turns(), datetime.now(UTC)):
+            say(line)
+
+
+def _cut_off(turns: Sequence[RunningTurn], now: datetime) -> Iterator[str]:
+    if not turns:
+        return
+    yield f"{len(turns)} turn{'s run' if len(turns) != 1 else ' runs'}:"
+    for turn in turns[:TURNS_NAMED]:
+        yield f"  {turn.thread_id}, since {turn.since:%H:%M:%S} UTC ({ago(turn.since, now)})"
+    if len(turns) > TURNS_NAMED:
+        yield f"  and {len(turns) - TURNS_NAMED} more"
+    yield "At the next start they go on: what OpenCode lost by the stop settles as provider_lost_turn,"
+    yield "and prompts that wait begin."
+
+
+async def _keep_running(stack: EmbeddedStack, order: StackOrder, model: Model) -> None:
+    async with stack:
         for line in addresses(stack.state, order, model):
             say(line)
         say(_ready(order))
@@ -119,6 +166,7 @@ def _ready(order: StackOrder) -> str:
 
 
 def say(line: str) -> None:
-    """One line on stdout, at once: a supervisor may be reading for `ready`."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """One line on stdout, at once: a supervisor may be reading for `ready`. A terminal that is gone stops nothing."""
+    with suppress(OSError, ValueError):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -37,17 +38,29 @@ def ctrl_c() -> Iterator[Presses]:
             loop.remove_signal_handler(number)
 
 
-@contextmanager
-def asked_to_end() -> Iterator[asyncio.Event]:
-    """Within the block the first SIGINT, SIGTERM or SIGHUP sets the event; later ones change nothing.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whether a command with something to clean up was asked to end, and whether impatiently."""
 
-    For a command that has something to clean up: a second, impatient Ctrl-C must not leave servers behind.
+    once: asyncio.Event = field(default_factory=asyncio.Event)
+    again: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self) -> None:
+        """One more signal."""
+        (self.again if self.once.is_set() else self.once).set()
+
+
+@contextmanager
+def asked_to_end() -> Iterator[Asked]:
+    """Within the block the first SIGINT, SIGTERM or SIGHUP asks to end, a second one to end at once.
+
+    Neither ends this process: servers must not be left behind.
     """
-    asked = asyncio.Event()
+    asked = Asked()
     loop = asyncio.get_running_loop()
     ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for end in ends:
-        loop.add_signal_handler(end, asked.set)
+        loop.add_signal_handler(end, asked.ask)
     try:
         yield asked
     finally:

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -34,6 +35,14 @@ EMBEDDED_ENDPOINT: Final = "local"
 
 
 @dataclass(frozen=True, slots=True)
+class RunningTurn:
+    """A thread whose turn runs."""
+
+    thread_id: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A Turnkeeper that answers, and what is known about where it runs."""
 
@@ -59,6 +68,16 @@ class Service:
         running = "WorkflowType = 'Endpoint' AND ExecutionStatus = 'Running'"
         prefix = endpoint_workflow_id("")
         return sorted([found.id.removeprefix(prefix) async for found in self.temporal.list_workflows(running)])
+
+    async def running_turns(self) -> list[RunningTurn]:
+        """The turns that run, oldest first, by Temporal's visibility: no worker is asked."""
+        running = "WorkflowType = 'Turn' AND ExecutionStatus = 'Running'"
+        prefix = turn_workflow_id("")
+        found = [
+            RunningTurn(turn.id.removeprefix(prefix), turn.start_time)
+            async for turn in self.temporal.list_workflows(running)
+        ]
+        return sorted(found, key=lambda turn: turn.since)
 
     async def default_endpoint(self) -> str:
         """The only endpoint there is.

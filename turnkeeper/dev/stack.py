@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -135,6 +136,11 @@ class EmbeddedStack:
         """In reverse order, so that the worker hands over while its servers still answer."""
         await self._open.aclose()
 
+    def kill(self) -> None:
+        """SIGKILL to every child, so that `stop` has nothing left to wait for. What they store survives that."""
+        for process in self._processes().values():
+            process.signal(signal.SIGKILL)
+
     async def __aenter__(self) -> Self:
         return await self.start()
 
@@ -261,7 +267,9 @@ class EmbeddedStack:
 
     def _processes(self) -> dict[str, SupervisedProcess]:
         """Children by a word that is in their command lines."""
-        processes = {"temporal": self.temporal.process, "opencode": self.opencode.process}
+        processes: dict[str, SupervisedProcess] = {}
+        if self._temporal is not None and self._opencode is not None:
+            processes = {"temporal": self._temporal.process, "opencode": self._opencode.process}
         if self.model is not None:
             processes["model"] = self.model.process
         if self.worker is not None:
