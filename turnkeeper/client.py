@@ -106,6 +106,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
         agent: str | None = None,
         idempotency_key: str | None = None,
         on_busy: OnBusy = OnBusy.QUEUE,
+        expected_turn_id: str | None = None,
         on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
         permissions: Sequence[PermissionRule] | None = None,
@@ -114,7 +115,8 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
         """Give `prompt` to a thread. With `endpoint` and `directory` the thread is created if it does not exist.
 
         The same `idempotency_key` twice gives the same turn; without one, every call is a new turn. `permissions` stay
-        with the thread until they are given again.
+        with the thread until they are given again. A prompt that steers goes into the turn `expected_turn_id`, if one
+        is named, or is refused.
 
         Raises:
             RefusedError: bad input, unknown thread, endpoint, model or directory, or a busy thread that rejects.
@@ -129,6 +131,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
                 model=model,
                 agent=agent,
                 on_busy=on_busy,
+                expected_turn_id=expected_turn_id,
                 on_lost=on_lost,
                 limits=limits,
                 permissions=None if permissions is None else tuple(permissions),
@@ -193,7 +196,8 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
             if turn is not None and turn.run_id is not None:
                 return turn.run_id
             if turn is not None and turn.completed_at is not None:
-                raise RefusedError(f"Turn {turn.turn_id} ended before it began: {turn.reason}.", code="not_begun")
+                why = turn.error or turn.reason
+                raise RefusedError(f"Turn {turn.turn_id} ended before it began: {why}", code="not_begun")
             for refusal in thread.refusals:
                 if refusal.idempotency_key == started.idempotency_key:
                     raise RefusedError(refusal.message)

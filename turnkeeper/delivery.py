@@ -101,6 +101,11 @@ def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
             return turn  # an earlier submit arrived after all, and a look has seen it
         case NotSent(failure=failure):
             return unreachable(replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1), failure, now)
+        case SessionBusy():
+            # Opened anew: that waits until the session is idle. A session that is busy was resumed, not created.
+            return session_busy(
+                replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1, session_open=not turn.resume), now
+            )
         case Refused(failure=failure):
             return _refused(turn, failure, now)
         case NotThere():

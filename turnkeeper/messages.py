@@ -110,6 +110,12 @@ class TurnInput(Record):
     adopted_message_id: str | None = Field(
         default=None, description="a prompt that somebody else sent and that runs: follow it, send nothing"
     )
+    steer_message_id: str | None = Field(
+        default=None, description="the prompt was given to an earlier turn under it: it keeps it, and is stored once"
+    )
+    withdraw: tuple[str, ...] = Field(
+        default=(), description="message ids of prompts that an earlier turn gave back: out of the session first"
+    )
 
 
 class Outcome(Record):
@@ -171,6 +177,9 @@ class SteerTurn(Record):
     prompt: str
     model: ModelName | None = None
     agent: AgentName | None = None
+    message_id: str | None = Field(
+        default=None, description="minted by the thread, so that the prompt has it for life; None: of an older thread"
+    )
 
 
 class SteerNews(Record):

@@ -240,6 +240,9 @@ class PromptRequest(Record):
     fresh_session: bool = Field(
         default=False, description="the session was created for this prompt and nothing was ever sent to it: no look"
     )
+    withdraw: tuple[str, ...] = Field(
+        default=(), description="message ids that an earlier turn left unanswered: out of the session first"
+    )
     model: ModelName | None = None
     agent: AgentName | None = None
 
@@ -265,7 +268,10 @@ class PerhapsSent(Record):
     detail: str = ""
 
 
-SubmitReport = Annotated[Accepted | NotSent | PerhapsSent | Refused | NotThere, Field(discriminator="kind")]
+SubmitReport = Annotated[
+    Accepted | NotSent | PerhapsSent | Refused | NotThere | SessionBusy, Field(discriminator="kind")
+]
+"""`SessionBusy`: what was to be withdrawn first cannot be while the session works; nothing was sent."""
 
 
 class LookRequest(Record):

@@ -16,11 +16,13 @@ from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.keys import prompt_digest
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_RECENT_TURNS, MAX_REMEMBERED_STOPS
 from turnkeeper.messages import Outcome, TurnRecord
-from turnkeeper.thread_messages import QueuedTurn, ThreadState
+from turnkeeper.thread_messages import QueuedTurn, Refusal, StartTurn, ThreadState
 from turnkeeper.vocabulary import OnBusy, Reason, TurnState
 
 PROMPT_START_CHARACTERS: Final = 80
 """Characters of a prompt kept for lists: one line of a terminal."""
+
+STEER_WITHOUT: Final = "Give the prompt again without naming a turn, if it shall run all the same."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,56 @@ def steer_sent(state: ThreadState, turn_id: str) -> ThreadState:
     return state.model_copy(update={"steering": tuple(steering)})
 
 
-def steer_returned(state: ThreadState, turn_id: str) -> ThreadState:
-    """It could not go in: it is next when the running turn is over."""
+def steer_refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
+    """Why a prompt cannot go into the one turn that it is for, or None; one that is for whichever runs is never."""
+    expected, active = start.expected_turn_id, state.active
+    if expected is None:
+        return None
+    if active is None or active.turn_id != expected:
+        running = f"that is {active.turn_id}" if active else "none is"
+        message = f"Turn {expected} is not the running one; {running}."
+        return RefusedError(message, code="not_running", next_step=STEER_WITHOUT)
+    if state.stopping:
+        return RefusedError(f"Turn {expected} is being stopped.", code="stopping", next_step=STEER_WITHOUT)
+    return None
+
+
+def late_steer_refusal(state: ThreadState, turn_id: str) -> RefusedError | None:
+    """The same of a prompt that was taken: the turn that it is for could not be reached any more, or dropped it."""
+    turn = next((turn for turn in state.recent if turn.turn_id == turn_id), None)
+    if turn is None or turn.reason is not Reason.PROMPT_REJECTED or turn.run_id is not None:
+        return None
+    return RefusedError(turn.error or "", code="not_running", next_step=turn.next_step or "")
+
+
+def steer_named(state: ThreadState, turn_id: str, message_id: str) -> ThreadState:
+    """It has this message id from now on, in the running turn and as a turn of its own."""
+    steering = (
+        queued.model_copy(update={"steer_message_id": message_id}) if queued.turn_id == turn_id else queued
+        for queued in state.steering
+    )
+    return state.model_copy(update={"steering": tuple(steering)})
+
+
+def left_behind(state: ThreadState, begun: QueuedTurn) -> tuple[str, ...]:
+    """Message ids that a turn may have left unanswered: no later prompt may run with them in its context."""
+    ids = (turn.steer_message_id for turn in (begun, *state.queue, *state.removed))
+    return tuple(message_id for message_id in ids if message_id is not None)
+
+
+def withdrawn(state: ThreadState) -> ThreadState:
+    """What was taken out of the queue is out of the provider's session, too."""
+    removed = tuple(turn.model_copy(update={"steer_message_id": None}) for turn in state.removed)
+    return state.model_copy(update={"removed": removed})
+
+
+def steer_returned(state: ThreadState, turn_id: str, now: datetime) -> ThreadState:
+    """It could not go in: it is next when the running turn is over, or refused if only that one was meant."""
     turn = next((queued for queued in state.steering if queued.turn_id == turn_id), None)
     if turn is None:
         return state
     steering = tuple(queued for queued in state.steering if queued is not turn)
-    return state.model_copy(update={"steering": steering, "queue": (_plain(turn), *state.queue)})
+    return _given_back(state.model_copy(update={"steering": steering}), (turn,), now)
 
 
 def steers_settled(state: ThreadState, over: TurnRecord, steered: Collection[str]) -> ThreadState:
@@ -114,9 +159,39 @@ def steers_settled(state: ThreadState, over: TurnRecord, steered: Collection[str
         for queued in state.steering
         if queued.turn_id in steered
     )
-    back = tuple(_plain(queued) for queued in state.steering if queued.turn_id not in steered)
-    update = {"steering": (), "queue": (*back, *state.queue), "recent": (*state.recent, *ended)[-MAX_RECENT_TURNS:]}
-    return state.model_copy(update=update)
+    back = tuple(queued for queued in state.steering if queued.turn_id not in steered)
+    state = state.model_copy(update={"steering": (), "recent": (*state.recent, *ended)[-MAX_RECENT_TURNS:]})
+    return _given_back(state, back, over.completed_at)
+
+
+def _given_back(state: ThreadState, turns: Collection[QueuedTurn], now: datetime | None) -> ThreadState:
+    free = tuple(_plain(turn) for turn in turns if turn.start.expected_turn_id is None)
+    state = state.model_copy(update={"queue": (*free, *state.queue)})
+    for turn in turns:
+        if turn.start.expected_turn_id is not None:
+            state = _refused_late(state, turn, now)
+    return state
+
+
+def _refused_late(state: ThreadState, turn: QueuedTurn, now: datetime | None) -> ThreadState:
+    """Whoever asked may have gone: it shows among the refusals, and the prompt can be had back."""
+    message = f"Turn {turn.start.expected_turn_id} is over or being stopped, and did not take the prompt."
+    over = record(turn).model_copy(
+        update={
+            "state": TurnState.ERROR,
+            "reason": Reason.PROMPT_REJECTED,
+            "completed_at": now,
+            "error": message,
+            "next_step": STEER_WITHOUT,
+        }
+    )
+    note = Refusal(idempotency_key=turn.start.idempotency_key, message=message)
+    update = {
+        "removed": (*state.removed, _plain(turn)),
+        "recent": (*state.recent, over)[-MAX_RECENT_TURNS:],
+        "refusals": (*state.refusals, note)[-MAX_RECENT_TURNS:],
+    }
+    return _bounded(state.model_copy(update=update))
 
 
 def steering_records(state: ThreadState) -> tuple[TurnRecord, ...]:

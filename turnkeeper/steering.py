@@ -20,6 +20,7 @@ from turnkeeper.observations import (
     PerhapsSent,
     Refused,
     Seen,
+    SessionBusy,
     SubmitReport,
 )
 from turnkeeper.turn import (
@@ -59,7 +60,7 @@ def _reported(turn: Turn, turn_id: str, report: SubmitReport, now: datetime) -> 
             due = now + STEER_LOOK
             turn = replace(turn, look_due=due if turn.look_due is None else min(turn.look_due, due))
             return _changed(turn, turn_id, step=SteerStep.SENT, sent_at=now)
-        case NotSent():
+        case NotSent() | SessionBusy():
             # Asked anew: what is known of the provider is older than its silence.
             turn = replace(turn, look_due=now + turn.limits.retry_interval)
             return _changed(turn, turn_id, step=SteerStep.ASKED, after_look=turn.looks)

@@ -8,9 +8,9 @@ carried through continue-as-new, for years: a field is only ever added, with a d
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from turnkeeper.limits import (
     MAX_DIRECTORY_CHARACTERS,
@@ -58,6 +58,15 @@ class StartTurn(Command):
     directory: Annotated[str, StringConstraints(min_length=1, max_length=MAX_DIRECTORY_CHARACTERS)] | None = Field(
         default=None, description="refused if the thread works in another one"
     )
+    expected_turn_id: Key | None = Field(
+        default=None, description="of a steer: into this turn or refused, never into or behind another"
+    )
+
+    @model_validator(mode="after")
+    def _only_a_steer_expects(self) -> Self:
+        if self.expected_turn_id is not None and self.on_busy is not OnBusy.STEER:
+            raise ValueError("only a prompt that steers expects a turn: on_busy must be steer")
+        return self
 
 
 class StartTurnResult(Record):
@@ -88,6 +97,7 @@ class QueuedTurn(Record):
     steered: bool = Field(default=False, description="sent into the running turn; what became of it shows at its end")
     continued: int = Field(default=0, description="lost turns in a row before this one")
     adopted_message_id: str | None = Field(default=None, description="a prompt that runs already: follow it")
+    steer_message_id: str | None = Field(default=None, description="under which it was given to a running turn")
 
 
 class Refusal(Record):

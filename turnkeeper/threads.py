@@ -43,6 +43,8 @@ def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
         return key_reused(turn_id, digest, prompt_digest(start.prompt))
     if state.closed:
         return RefusedError("The thread is closed.", code="thread_closed", next_step="Use another thread.")
+    if (error := queueing.steer_refusal(state, start)) is not None:
+        return error
     busy = state.active is not None or bool(state.queue)
     if busy and start.on_busy is OnBusy.REJECT:
         return RefusedError(
@@ -161,6 +163,8 @@ def settled(
         }
     )
     inside = {queued.turn_id for queued in state.steering if queued.steered} if steered is None else steered
+    if outcome.message_id is not None:
+        state = queueing.withdrawn(state)  # an answer: the prompt was sent, and before it what it had to withdraw went
     state = queueing.steers_settled(state, over, inside)
     failed = left in {SessionStatus.ERROR, SessionStatus.STOPPED}
     return check(

@@ -130,6 +130,8 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
                     timeout_summary="into the running turn?",
                 )
         await workflow.wait_condition(lambda: self._ending or threads.placed(self._state, accepted.turn_id))
+        if (error := queueing.late_steer_refusal(self._state, accepted.turn_id)) is not None:
+            raise to_application_error(error)
         result = threads.start_result(self._state, self._input.thread_id, accepted)
         if not steering or result.steered or queueing.steer_pending(self._state, accepted.turn_id):
             return result
@@ -283,6 +285,8 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
             limits=queued.limits,
             continues=queued.continues,
             adopted_message_id=queued.adopted_message_id,
+            steer_message_id=queued.steer_message_id,
+            withdraw=queueing.left_behind(self._state, queued),
             permissions=self._state.permissions,
         )
         attributes = TypedSearchAttributes(

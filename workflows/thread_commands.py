@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         TurnRecord,
         TurnResult,
     )
+    from turnkeeper.opencode.identifiers import message_id
     from turnkeeper.thread_messages import ThreadState
     from turnkeeper.vocabulary import TurnState
 
@@ -203,8 +204,10 @@ class ThreadCommands:
     @workflow.signal(description="Sent by a turn: a prompt went into it, or could not.")
     def steer_news(self, news: SteerNews) -> None:
         """What could not go in waits, first in line."""
-        change = queueing.steer_sent if news.sent else queueing.steer_returned
-        self._state = threads.check(change(self._state, news.turn_id))
+        if news.sent:
+            self._state = queueing.steer_sent(self._state, news.turn_id)
+        else:
+            self._state = threads.check(queueing.steer_returned(self._state, news.turn_id, workflow.now()))
 
     async def _steer(self) -> None:
         """Hand the running turn what is meant for it; each prompt once a run, and a turn knows them again."""
@@ -215,6 +218,10 @@ class ThreadCommands:
                 continue
             self._handed.add(queued.turn_id)
             start = queued.start
-            steer = SteerTurn(turn_id=queued.turn_id, prompt=start.prompt, model=start.model, agent=start.agent)
+            minted = message_id(int(workflow.now().timestamp() * 1000), workflow.random())
+            self._state = queueing.steer_named(self._state, queued.turn_id, minted)
+            steer = SteerTurn(
+                turn_id=queued.turn_id, prompt=start.prompt, model=start.model, agent=start.agent, message_id=minted
+            )
             with suppress(ApplicationError):  # the turn is over, and the thread about to learn it
                 await self._turn.signal("steer", steer)

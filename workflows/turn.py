@@ -85,7 +85,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
         # Of the workflow's start, not of this task's: a first task that has to be repeated mints the same id.
         started_at = workflow.info().workflow_start_time
         own_id = message_id(int(started_at.timestamp() * 1000), workflow.random())
-        self._message_id = turn.adopted_message_id or own_id
+        self._message_id = turn.adopted_message_id or turn.steer_message_id or own_id
         self._failed_stops = 0
         self._stop_failure = ""
         self._steers: dict[str, SteerTurn] = {}

@@ -89,6 +89,8 @@ class TurnCalls:
             message_id=self._message_id,
             prompt=self._input.prompt,
             fresh_session=self._nothing_was_ever_sent(),
+            # Later the prompt itself may be what is stored, and must not be taken out from under its run.
+            withdraw=self._input.withdraw if self._turn.submits == 0 else (),
             model=self._input.model,
             agent=self._input.agent,
         )

@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 class TurnSteers(TurnCalls):
-    """Each steer has a client message id of its own, minted once, when its signal is first handled."""
+    """Each steer has a client message id of its own; see `SteerTurn`."""
 
     _steers: dict[str, SteerTurn]
 
@@ -30,7 +30,7 @@ class TurnSteers(TurnCalls):
         if steering.of_turn(self._turn, steer.turn_id) is not None:
             return
         self._steers[steer.turn_id] = steer
-        minted = message_id(int(workflow.now().timestamp() * 1000), workflow.random())
+        minted = steer.message_id or message_id(int(workflow.now().timestamp() * 1000), workflow.random())
         self._learn(SteerAsked(steer.turn_id, minted))
         if steering.of_turn(self._turn, steer.turn_id) is None:
             await self._tell_thread("steer_news", SteerNews(turn_id=steer.turn_id, sent=False))

@@ -96,7 +96,8 @@ async def _other(row: Row, world: World, step: Step, number: int) -> None:  # no
         case "adapter.sendTurn":
             await _next_turn(row, world)
         case "adapter.steer":
-            await world.start("steer", on_busy=OnBusy("steer"))
+            expected = await world.turn_id(said.get("expectedTurnId"))
+            await world.start("steer", on_busy=OnBusy("steer"), expected_turn_id=expected)
         case "adapter.startSession":
             await _start_session(row, world)
         case "service.startSession":

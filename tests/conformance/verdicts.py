@@ -32,7 +32,6 @@ NOT_APPLICABLE: Final = {
     "oc-005": "The cursor is the provider's session id; it has no versions.",
     "oc-033": "A start does not wait for the event stream: events only wake, and a turn also looks by its own clock.",
     "oc-040": "A run that somebody else began is followed only when somebody adopts it.",
-    "oc-054": "A steer names no turn: it goes into the one that a fresh reading shows at work, or waits.",
     "oc-051": "A worker holds no session that it would have to close; when it ends, nothing of a turn is lost.",
 }
 """Rows without a meaning here."""
@@ -65,10 +64,6 @@ DIFFERS: Final = {
     "stp-004": Differs(
         "The abort comes before a look: for a second a new prompt shows nowhere, and a stop must not be lost then.",
         {"no_calls": DROPPED},
-    ),
-    "oc-055": Differs(
-        "A prompt that cannot go into the turn, because that is being stopped, is not refused: it waits.",
-        {"error_to_caller": DROPPED, "delivered_or_queued": ["steer"]},
     ),
     "oc-046": Differs(
         "A thread works in one directory: a session of another one is refused, not forked behind its owner's back.",

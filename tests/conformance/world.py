@@ -212,9 +212,7 @@ class World:
         )
 
     async def interrupt(self, turn: str | None) -> None:
-        known = await self.record(turn) if turn is not None else None
-        turn_id = known.turn_id if known is not None else turn
-        result = await self.asking(self.keeper.interrupt(self.thread_id, turn_id))
+        result = await self.asking(self.keeper.interrupt(self.thread_id, await self.turn_id(turn)))
         if result is not None:
             self.stops.append(result)
 
@@ -282,6 +280,11 @@ class World:
 
     async def turn(self) -> TurnSnapshot:
         return await self.keeper.turn(self.thread_id)
+
+    async def turn_id(self, turn: str | None) -> str | None:
+        """The id of the turn that the row names; the name itself for a turn that there is not."""
+        known = await self.record(turn) if turn is not None else None
+        return known.turn_id if known is not None else turn
 
     async def record(self, turn: str) -> TurnRecord | None:
         """What the thread knows of the turn that the row names."""

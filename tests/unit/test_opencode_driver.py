@@ -19,6 +19,7 @@ from tests.unit.opencode_on_paper import (
     no_content,
     not_found,
     prompt,
+    reply,
     session,
     web_page,
 )
@@ -54,7 +55,7 @@ MARK = {"turnkeeper": {"thread": "t1", "namespace": "n", "creation": "c1"}}
 
 
 async def submit(
-    routes: Mapping[str, Route], *, fresh_session: bool = False, **settings: object
+    routes: Mapping[str, Route], *, fresh_session: bool = False, withdraw: tuple[str, ...] = (), **settings: object
 ) -> tuple[SubmitReport, PaperOpenCode]:
     driver, paper = driver_of(routes, **settings)
     request = PromptRequest(
@@ -64,6 +65,7 @@ async def submit(
         message_id=MESSAGE,
         prompt="go",
         fresh_session=fresh_session,
+        withdraw=withdraw,
     )
     return await driver.submit(request), paper
 
@@ -100,6 +102,42 @@ async def test_a_session_that_was_made_for_the_prompt_is_not_searched_for_it() -
 async def test_a_prompt_that_is_there_is_not_sent() -> None:
     report, paper = await submit({READ_MESSAGE: as_json(prompt()), POST: no_content()})
     assert report == Accepted()
+    assert POST not in paper.calls()
+
+
+DELETE = f"DELETE /session/{SESSION}/message/{MESSAGE}"
+
+
+async def test_a_prompt_that_an_earlier_turn_left_unanswered_is_withdrawn_and_sent_under_its_id() -> None:
+    routes = {LIST: as_json([prompt()]), DELETE: as_json(True), READ_MESSAGE: not_found(), POST: no_content()}  # noqa: FBT003 - an answer's body
+    report, paper = await submit(routes, withdraw=(MESSAGE,))
+    assert report == PerhapsSent(taken=True)
+    assert paper.calls() == [LIST, DELETE, READ_MESSAGE, POST]
+    assert paper.bodies(POST)[0]["messageID"] == MESSAGE
+
+
+async def test_a_prompt_that_was_answered_after_all_is_left_and_not_sent_again() -> None:
+    answered = {LIST: as_json([prompt(), reply("msg_a")]), READ_MESSAGE: as_json(prompt())}
+    report, paper = await submit(answered, withdraw=(MESSAGE,))
+    assert report == Accepted()
+    assert paper.calls() == [LIST, READ_MESSAGE]
+
+
+async def test_what_a_busy_session_does_not_give_back_keeps_the_prompt_here() -> None:
+    busy = as_json({"_tag": "SessionBusyError", "sessionID": SESSION, "message": "Session is busy"}, 409)
+    report, paper = await submit({LIST: as_json([prompt()]), DELETE: busy, POST: no_content()}, withdraw=(MESSAGE,))
+    assert report == SessionBusy(session_id=SESSION)
+    assert POST not in paper.calls()
+
+
+async def test_what_may_still_be_there_after_it_was_withdrawn_is_not_sent_a_second_time() -> None:
+    routes: dict[str, Route] = {
+        LIST: as_json([prompt()]),
+        DELETE: httpx.ReadTimeout("late"),
+        POST: no_content(),
+    }
+    report, paper = await submit(routes, withdraw=(MESSAGE,))
+    assert isinstance(report, NotSent)
     assert POST not in paper.calls()
 
 

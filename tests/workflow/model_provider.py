@@ -257,11 +257,27 @@ class ModelProvider:
             return NotSent(failure=AWAY)
         if request.session_id not in self.sessions:
             return NotThere(what="session")
+        if not self._withdrawn(request):
+            return SessionBusy(session_id=request.session_id)
         if self._stored(request.message_id) and not request.fresh_session:
             return Accepted()
         self._take(request, activity.info().workflow_run_id)
         lost, self.loses_next_answer = self.loses_next_answer, False
         return PerhapsSent(detail="the answer was lost") if lost else PerhapsSent(taken=True)
+
+    def _withdrawn(self, request: PromptRequest) -> bool:
+        """Out with what was never taken up; a session that works gives nothing back."""
+        unanswered = [
+            (run, joined)
+            for run in self.runs
+            for joined in run.joined
+            if joined.message_id in request.withdraw and joined.fate is not Fate.TAKEN_UP
+        ]
+        if unanswered and any(run.session_id == request.session_id for run in self.live):
+            return False
+        for run, joined in unanswered:
+            run.joined.remove(joined)
+        return True
 
     def _take(self, request: PromptRequest, by: str | None) -> None:
         """A prompt of the turn that runs joins it; any other begins a run."""
@@ -287,7 +303,7 @@ class ModelProvider:
             return Unreachable(failure=AWAY)
         if request.session_id not in self.sessions:
             return NotThere(what="session")
-        first = self._run(request.message_id)
+        first = self._run(request.message_id) or self._taken_up_by(request.message_id)
         if first is None:
             return NotThere(what="prompt", busy=any(live.session_id == request.session_id for live in self.live))
         first.by = first.by or activity.info().workflow_run_id
@@ -330,6 +346,13 @@ class ModelProvider:
 
     def _run(self, message_id: str) -> Run | None:
         return next((run for run in self.runs if run.message_id == message_id), None)
+
+    def _taken_up_by(self, message_id: str) -> Run | None:
+        """The run that a prompt went into after the turn that it was for had given it back."""
+        taken = (
+            run for run in self.runs for one in run.joined if one.message_id == message_id and one.fate is Fate.TAKEN_UP
+        )
+        return next(taken, None)
 
     def _stored(self, message_id: str) -> bool:
         joined = {joined.message_id for run in self.runs for joined in run.joined}

@@ -110,8 +110,10 @@ def check_follow_ups(world: World, thread: ThreadSnapshot) -> None:
 
 
 def runs_of(world: World, turn: TurnRecord) -> list[Run]:
-    """Its own, and those of steers that reached it after that one's end."""
-    return [run for run in world.provider.runs if turn.run_id is not None and run.by == turn.run_id]
+    """Its own, and those of steers that reached it after that one's end; or else the run that its prompt went into."""
+    own = [run for run in world.provider.runs if turn.run_id is not None and run.by == turn.run_id]
+    into = [run for run in world.provider.runs for one in did(run)[1:] if one.prompt == turn.idempotency_key]
+    return own or into
 
 
 def check_truth(world: World, turn: TurnRecord) -> None:
@@ -121,7 +123,7 @@ def check_truth(world: World, turn: TurnRecord) -> None:
     truth = run.state if run is not None else None
     event(f"{turn.reason}, really {truth or 'never sent'}")
     if runs and not turn.adopted and turn.continues is None:
-        assert runs[0].prompt == turn.idempotency_key
+        assert turn.idempotency_key in {one.prompt for one in did(runs[0])}
     match turn.reason:
         case Reason.FINISHED:
             assert (turn.state, truth) == (TurnState.COMPLETED, RunState.FINISHED)

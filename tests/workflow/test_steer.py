@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from tests.e2e.waiting import until
 from tests.workflow.scripted_provider import ABORTED, RUNNING, SILENT, Held, answered
 from tests.workflow.stage import QUICK, Stage, new_thread, tell
 from tests.workflow.test_queue import sent
 from turnkeeper.client import StartedTurn
-from turnkeeper.observations import LookRequest, Observation, Seen
+from turnkeeper.errors import RefusedError
+from turnkeeper.observations import LookRequest, Observation, PerhapsSent, Seen, SessionBusy
 from turnkeeper.thread_messages import ThreadSnapshot
 from turnkeeper.vocabulary import EventKind, OnBusy, Reason, TurnState
 
@@ -166,3 +169,78 @@ async def test_a_steer_given_while_no_worker_is_up_is_kept_and_done(empty_stage:
         await tell(stage.turn_of(thread), EventKind.IDLE)
         settled = await stage.settled_thread(thread, turns=2)
         assert settled.recent[0].steered_into == "t1"
+
+
+async def test_a_steer_keeps_its_message_id_and_what_was_left_behind_is_withdrawn_before_any_other(
+    stage: Stage,
+) -> None:
+    thread = await running(stage, lambda request: left(request, ABORTED if stage.provider.count("abort") else RUNNING))
+    await stage.start(thread, "behind", limits=QUICK)
+    await steer(stage, thread)
+    await stage.keeper.interrupt(thread)
+    stage.provider.says("look", answered())
+    await stage.keeper.send_now(thread, "t2")
+    await stage.settled_thread(thread, turns=3)
+    one, steered, behind, again = stage.provider.requests("submit")
+    assert (again.prompt, again.message_id) == ("rather so", steered.message_id)
+    assert [one.withdraw, steered.withdraw, behind.withdraw] == [(), (), (steered.message_id,)]
+    assert again.withdraw == (steered.message_id,)
+
+
+async def test_what_cannot_be_withdrawn_while_the_session_is_busy_waits(stage: Stage) -> None:
+    thread = await running(stage, lambda request: left(request, ABORTED if stage.provider.count("abort") else RUNNING))
+    await steer(stage, thread)
+    await stage.keeper.interrupt(thread)
+    stage.provider.says("look", answered())
+    stage.provider.says("submit", SessionBusy(session_id="ses_1"), PerhapsSent(taken=True))
+    await stage.keeper.resume_queue(thread)
+    settled = await stage.settled_thread(thread, turns=2)
+    assert settled.recent[-1].reason is Reason.FINISHED
+    assert sent(stage) == ["one", "rather so", "rather so", "rather so"], "the middle one found the session busy"
+
+
+@pytest.mark.parametrize("into", ["t1", "t9"])
+async def test_a_steer_for_a_turn_that_does_not_run_is_refused_by_update_and_by_signal(stage: Stage, into: str) -> None:
+    thread = await running(stage, lambda _: answered())
+    await stage.settled_thread(thread)
+    with pytest.raises(RefusedError, match=f"Turn {into} is not the running one"):
+        await steer(stage, thread, expected_turn_id=into)
+    kept = stage.prompt("rather so", "k", on_busy=OnBusy.STEER, expected_turn_id=into)
+    await stage.thread_of(thread).signal("request_turn", kept)
+    now = await until(lambda: stage.keeper.thread(thread), lambda now: now.refusals)
+    assert [(note.idempotency_key, into in note.message) for note in now.refusals] == [("k", True)]
+    assert sent(stage) == ["one"]
+
+
+async def test_a_steer_for_a_turn_that_is_being_stopped_is_refused(stage: Stage) -> None:
+    abort = Held()
+    stage.provider.says("abort", abort)
+    thread = await running(stage, lambda _: ABORTED if stage.provider.count("abort") else RUNNING)
+    stopping = asyncio.create_task(stage.keeper.interrupt(thread))
+    await stage.provider.called("abort")
+    with pytest.raises(RefusedError, match="Turn t1 is being stopped"):
+        await steer(stage, thread, expected_turn_id="t1")
+    abort.released.set()
+    assert (await stopping).queued == ()
+
+
+async def test_a_steer_for_one_turn_that_ends_before_it_could_go_in_is_refused_and_can_be_had_back(
+    stage: Stage,
+) -> None:
+    thread = await running(stage, lambda _: SILENT)
+    starting = asyncio.create_task(steer(stage, thread, expected_turn_id="t1", idempotency_key="k"))
+    await until(lambda: stage.keeper.thread(thread), lambda now: now.steering)
+    stage.provider.says("look", answered())
+    await tell(stage.turn_of(thread), EventKind.IDLE)
+    with pytest.raises(RefusedError, match="did not take the prompt"):
+        await starting
+    now = await stage.settled_thread(thread, turns=2)
+    assert {turn.turn_id: turn.reason for turn in now.recent} == {
+        "t1": Reason.FINISHED,
+        "t2": Reason.PROMPT_REJECTED,
+    }
+    assert [note.idempotency_key for note in now.refusals] == ["k"]
+    assert (await stage.keeper.remove_queued(thread, "t2")).removed.start.prompt == "rather so"
+    with pytest.raises(RefusedError, match="did not take the prompt"):
+        await steer(stage, thread, expected_turn_id="t1", idempotency_key="k")
+    assert sent(stage) == ["one"]

@@ -129,6 +129,11 @@ class OpenCodeClient:
         answer, _ = await self.connection.get("reading the message", path, _MESSAGE)
         return answer
 
+    async def delete_message(self, session_id: str, message_id: str) -> None:
+        """Take one message out. While the session works: refused (409). One that is not there: no error."""
+        path = f"{_session(session_id)}/message/{quote(message_id, safe='')}"
+        await self.connection.send("withdrawing the prompt", "DELETE", path, _TRUE)
+
     async def messages(
         self, session_id: str, limit: int, before: str | None = None
     ) -> tuple[tuple[wire.Message, ...], str | None]:

@@ -58,6 +58,12 @@ def find_family(messages: Sequence[Message], prompt_id: str, steers: Collection[
     )
 
 
+def was_taken_up(messages: Sequence[Message], prompt_id: str) -> bool:
+    """Has the stored prompt an answer, begun or finished, or one under a later prompt, which answers it as well?"""
+    family = find_family(messages, prompt_id)
+    return family is not None and (bool(family.assistants) or family.overtaken)
+
+
 def _unanswered(messages: Sequence[Message], family: Collection[str], steered: Sequence[str]) -> tuple[str, ...]:
     """OpenCode answers all prompts that wait under the last of them, so an answer is one to every prompt before."""
     places = {message.info.id: n for n, message in enumerate(messages)}

@@ -4,11 +4,16 @@ OpenCode's 204 means that it took the request; the message can be read 0 to 1.25
 looking for it is left to the turn, which looks anyway. A repeated post of the same id is harmless only while its turn
 is the newest and did not fail: otherwise it *runs again*. So a prompt that left us is never sent again here, whatever
 its answer was.
+
+A prompt that was meant for a running turn and was dropped there is stored without an answer, and every later model
+call would see it. It is withdrawn first: an idle session deletes a message and nothing else, a busy one refuses (409;
+measured on 1.18.33). It is then sent under the id that it had, so that an old post of it, however late, is the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Final
 
 from turnkeeper.errors import (
@@ -18,11 +23,24 @@ from turnkeeper.errors import (
     ProviderRefusedError,
     ProviderUnreachableError,
 )
-from turnkeeper.observations import Accepted, NotSent, NotThere, PerhapsSent, PromptRequest, Refused, SubmitReport
+from turnkeeper.observations import (
+    Accepted,
+    NotSent,
+    NotThere,
+    PerhapsSent,
+    PromptRequest,
+    Refused,
+    SessionBusy,
+    SubmitReport,
+)
 from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.opencode.family import was_taken_up
+from turnkeeper.opencode.window import read_turn
 
 SUBMIT_SECONDS: Final = 12.0
 """Usual bound of the whole delivery."""
+
+_BUSY: Final = f"provider_{HTTPStatus.CONFLICT.value}"
 
 
 async def submit(client: OpenCodeClient, request: PromptRequest, seconds: float) -> SubmitReport:
@@ -47,9 +65,13 @@ class _Delivery:
         if self._request.fresh_session:
             return await self._send()
         try:
+            for left in self._request.withdraw:
+                await self._withdraw(left)
             if await self._stored():
                 return Accepted()
         except ProviderRefusedError as error:
+            if error.detail_code == _BUSY:
+                return SessionBusy(session_id=self._request.session_id)
             return Refused(failure=error.failure())
         except ProviderError as error:
             return NotSent(failure=error.failure())
@@ -82,6 +104,15 @@ class _Delivery:
         except ProviderError as error:
             return PerhapsSent(detail=error.message)
         return PerhapsSent(taken=True)
+
+    async def _withdraw(self, message_id: str) -> None:
+        """Out of the session, unless it was answered after all: then it is left, and followed if it is ours."""
+        try:
+            messages = await read_turn(self._client, self._request.session_id, message_id)
+        except ProviderNotFoundError:
+            return  # there is no session: sending says so
+        if messages and not was_taken_up(messages, message_id):
+            await self._client.delete_message(self._request.session_id, message_id)
 
     async def _stored(self) -> bool:
         try:

@@ -1,18 +1,51 @@
-"""A prompt that goes into a running turn, on a real OpenCode: taken up, answered late, or dropped and queued."""
+"""A prompt that goes into a running turn, on a real OpenCode: taken up, answered late, or dropped and run once."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
 
-from tests.e2e.turns.deployment import Deployment, new_thread
-from tests.e2e.turns.prompts import DONE, SHORT, bash, plan, slow_text
+import pytest
+from temporalio.client import Client
+
+from tests.e2e.turns.deployment import Deployment, deployed, new_thread
+from tests.e2e.turns.gate import Gate
+from tests.e2e.turns.prompts import DONE, SHORT, bash, plan, short, slow_text
+from tests.e2e.waiting import until
 from turnkeeper.client import StartedTurn
+from turnkeeper.dev.model import ScriptedModel
+from turnkeeper.dev.opencode_server import OpenCodeServer
+from turnkeeper.errors import RefusedError
 from turnkeeper.messages import TurnResult
 from turnkeeper.vocabulary import OnBusy, Reason
 
+PROMPTS: Final = "/prompt_async"
 
-async def steer(deployment: Deployment, thread: str, prompt: str) -> StartedTurn:
-    return await deployment.keeper.start_turn(thread, prompt, on_busy=OnBusy.STEER, limits=SHORT)
+
+@pytest.fixture
+async def gate(opencode: OpenCodeServer) -> AsyncIterator[Gate]:
+    async with Gate.before(opencode.port) as gate:
+        yield gate
+
+
+@pytest.fixture
+async def gated(
+    temporal_client: Client, opencode: OpenCodeServer, gate: Gate, workspace: Path, root: Path
+) -> AsyncIterator[Deployment]:
+    """Whose worker speaks to OpenCode through the gate."""
+    async with deployed(temporal_client, opencode, directory=workspace, root=root, url=gate.url) as deployment:
+        yield deployment
+
+
+async def steer(deployment: Deployment, thread: str, prompt: str, into: str | None = None) -> StartedTurn:
+    return await deployment.keeper.start_turn(thread, prompt, on_busy=OnBusy.STEER, limits=SHORT, expected_turn_id=into)
+
+
+def seen_by(model: ScriptedModel, result: TurnResult) -> list[tuple[str, int]]:
+    """Of each model call of the session its prompt, and how many user messages it was given."""
+    return [(record.call.prompt, record.call.turn) for record in model.calls_of(result.session_id or "")]
 
 
 async def user_texts(deployment: Deployment, result: TurnResult) -> list[str]:
@@ -52,12 +85,14 @@ async def test_a_prompt_given_while_text_streams_is_answered_after_it_in_the_sam
     assert await session.status() == "none"
 
 
-async def test_a_prompt_that_an_abort_drops_is_queued_and_held_and_then_run_once(deployment: Deployment) -> None:
+async def test_a_prompt_that_an_abort_drops_is_queued_and_held_and_then_run_once(
+    deployment: Deployment, scripted_model: ScriptedModel
+) -> None:
     thread = new_thread()
     first = await deployment.start(plan(slow_text(30)), thread=thread)
-    await deployment.until_running(first)
-    await asyncio.sleep(1)
+    session = await deployment.until_running(first)
     steered = await steer(deployment, thread, "dropped")
+    stored = await session.until(lambda messages: messages[-1]["info"]["role"] == "user" and len(messages) > 2)
     waits = await deployment.start("behind", thread=thread)
     stopped = await deployment.keeper.interrupt(thread)
     assert stopped.confirmed
@@ -65,8 +100,94 @@ async def test_a_prompt_that_an_abort_drops_is_queued_and_held_and_then_run_once
     await deployment.keeper.resume_queue(thread)
     result, last = await deployment.keeper.wait(steered), await deployment.settled(waits)
     assert (result.turn_id, result.outcome.reason) == ("t2", Reason.FINISHED)
-    assert result.outcome.completed_at <= last.outcome.started_at
-    assert (await user_texts(deployment, last)).count("dropped") == 2, "the dropped one, never run, and its second life"
+    assert result.client_message_id == stored[-1]["info"]["id"], "the same message for life"
+    assert await user_texts(deployment, last) == [plan(slow_text(30)), "dropped", "behind"]
+    assert seen_by(scripted_model, last) == [(plan(slow_text(30)), 1), ("dropped", 2), ("behind", 3)]
+
+
+async def test_what_was_dropped_is_not_in_the_context_of_a_prompt_that_is_sent_before_it(
+    deployment: Deployment, scripted_model: ScriptedModel
+) -> None:
+    thread = new_thread()
+    first = await deployment.start(plan(slow_text(30)), thread=thread)
+    session = await deployment.until_running(first)
+    dropped = await steer(deployment, thread, "dropped")
+    await session.until(lambda messages: len(messages) > 2)
+    waits = await deployment.start("behind", thread=thread)
+    await deployment.keeper.interrupt(thread)
+    await deployment.keeper.send_now(thread, "t3")
+    await deployment.settled(waits)
+    last = await deployment.settled(dropped)
+    assert seen_by(scripted_model, last)[1:] == [("behind", 2), ("dropped", 3)]
+    assert (await user_texts(deployment, last))[1:] == ["behind", "dropped"]
+
+
+async def test_a_steer_that_arrives_while_it_runs_as_a_turn_of_its_own_runs_once(
+    gated: Deployment, gate: Gate, scripted_model: ScriptedModel
+) -> None:
+    """A clock of ours ended the turn while the post was still on its way."""
+    thread, late = new_thread(), plan(slow_text(4))
+    first = await gated.start(plan(slow_text(60)), thread=thread, limits=short(deadline=10))
+    await gated.until_running(first)
+    gate.hold_requests(PROMPTS)
+    starting = asyncio.create_task(steer(gated, thread, late))
+    held = await gate.next_held()
+    gate.let_pass()
+    assert (await gated.settled(first)).outcome.reason is Reason.DEADLINE_EXCEEDED
+    steered = await starting
+    second = await until(lambda: gated.keeper.thread(thread), lambda now: now.active and now.active.turn_id == "t2")
+    session = gated.session(second.session_id or "")
+    await session.until(lambda messages: messages[-1]["info"]["role"] == "assistant" and len(messages) > 3)
+    held.deliver()
+    result = await gated.settled(steered)
+    assert (result.turn_id, result.outcome.reason) == ("t2", Reason.FINISHED)
+    await session.until_idle()
+    assert (await user_texts(gated, result))[1:] == [late]
+    assert seen_by(scripted_model, result)[1:] == [(late, 2)]
+
+
+async def test_a_steer_that_arrives_after_the_stop_and_runs_is_followed_and_not_sent_again(
+    gated: Deployment, gate: Gate, scripted_model: ScriptedModel
+) -> None:
+    thread = new_thread()
+    first = await gated.start(plan(slow_text(60)), thread=thread)
+    session = await gated.until_running(first)
+    gate.hold_requests(PROMPTS)
+    starting = asyncio.create_task(steer(gated, thread, "late"))
+    held = await gate.next_held()
+    gate.let_pass()
+    assert (await gated.keeper.interrupt(thread)).held
+    held.deliver()
+    await session.until(lambda messages: messages[-1]["info"].get("finish") == "stop")
+    posts = sum(PROMPTS in line for line in gate.seen)
+    await gated.keeper.resume_queue(thread)
+    result = await gated.settled(await starting)
+    assert (result.turn_id, result.outcome.reason) == ("t2", Reason.FINISHED)
+    assert sum(PROMPTS in line for line in gate.seen) == posts
+    assert seen_by(scripted_model, result)[1:] == [("late", 2)]
+
+
+async def test_a_steer_for_one_turn_never_reaches_its_successor(
+    deployment: Deployment, scripted_model: ScriptedModel
+) -> None:
+    thread = new_thread()
+    first = await deployment.start(plan(slow_text(30)), thread=thread)
+    session = await deployment.until_running(first)
+    with pytest.raises(RefusedError, match="that is t1"):
+        await steer(deployment, thread, "for another", into="t7")
+    dropped = await steer(deployment, thread, "dropped", into="t1")
+    await session.until(lambda messages: len(messages) > 2)
+    stopped = await deployment.keeper.interrupt(thread)
+    assert (stopped.queued, stopped.held) == ((), False)
+    with pytest.raises(RefusedError, match="did not take the prompt"):
+        await deployment.keeper.wait(dropped)
+    now = await deployment.keeper.thread(thread)
+    assert [note.idempotency_key for note in now.refusals] == [dropped.idempotency_key]
+    with pytest.raises(RefusedError, match="not the running one"):
+        await steer(deployment, thread, "too late", into="t1")
+    last = await deployment.settled(await deployment.start("next", thread=thread))
+    assert seen_by(scripted_model, last)[1:] == [("next", 2)]
+    assert (await user_texts(deployment, last))[1:] == ["next"]
 
 
 async def test_a_prompt_for_an_idle_thread_is_an_ordinary_turn(deployment: Deployment) -> None:
