@@ -149,6 +149,7 @@ class ScriptedKeeper:
     starts_with: list[OnLost] = field(default_factory=list)  # what each start said of a lost run
     busy_with: list[OnBusy] = field(default_factory=list)
     removes_with: TurnkeeperError | None = None
+    into: list[str | None] = field(default_factory=list)
     waits: tuple[QueuedTurn, ...] = ()
     held: bool = False
     asked: list[tuple[str, object]] = field(default_factory=list)
@@ -164,6 +165,7 @@ class ScriptedKeeper:
         agent: str | None = None,
         idempotency_key: str | None = None,
         on_busy: OnBusy = OnBusy.QUEUE,
+        expected_turn_id: str | None = None,
         on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
         permissions: Sequence[PermissionRule] | None = None,
@@ -172,6 +174,7 @@ class ScriptedKeeper:
         self.starts_with.append(on_lost)
         self.rules.append(permissions)
         self.busy_with.append(on_busy)
+        self.into.append(expected_turn_id)
         if endpoint is None and not self.known:
             raise RefusedError("There is no thread.", code="not_found")
         if isinstance(self.start, TurnkeeperError):

@@ -107,3 +107,17 @@ def test_run_says_what_to_do_while_the_thread_is_busy(policy: OnBusy) -> None:
     asked.over.set()
     app.execute(["run", "--thread", "shop", "--on-busy", policy.value, "go"], connector_of(asked))
     assert asked.busy_with == [policy]
+
+
+def test_run_names_the_turn_that_a_prompt_shall_go_into() -> None:
+    asked = keeper()
+    asked.over.set()
+    app.execute(["run", "--thread", "shop", "--on-busy", "steer", "--into", "t1", "go"], connector_of(asked))
+    assert asked.into == ["t1"]
+
+
+def test_only_a_prompt_that_steers_names_a_turn(capsys: Said) -> None:
+    asked = keeper()
+    assert app.execute(["run", "--thread", "shop", "--into", "t1", "go"], connector_of(asked)) != Exit.OK
+    assert "--on-busy steer" in capsys.readouterr().err
+    assert asked.into == []

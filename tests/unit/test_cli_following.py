@@ -473,3 +473,32 @@ async def test_a_lost_turn_is_shown_though_its_thread_does_not_answer(monkeypatc
         ending = await task
     assert isinstance(ending, Settled)
     assert ending.result.outcome.reason is Reason.PROVIDER_LOST_TURN
+
+
+class DropsTheSteer(ScriptedKeeper):
+    """The running turn ends without the prompt that went into it; that is the next turn."""
+
+    async def result(self, thread_id: str, run_id: str | None = None) -> TurnResult:
+        self.asked.append(("result", (thread_id, run_id)))
+        return result() if run_id == RUN else result().model_copy(update={"turn_id": "t2"})
+
+
+INSIDE = record(turn_id="t2", idempotency_key="k2", steered_into="t1")
+WAITS = record(turn_id="t2", idempotency_key="k2", state=TurnState.QUEUED, run_id=None)
+NEXT = record(turn_id="t2", idempotency_key="k2", run_id="0191-run")
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [Subject("shop", "t2", RUN, "k2", steered=True), Subject("shop", None, None, "k2", kept=True)],
+    ids=["told at the start", "found out later"],
+)
+async def test_a_steer_that_is_dropped_is_followed_as_the_turn_that_it_becomes(subject: Subject) -> None:
+    """The thread knows of the drop a moment after the result is there."""
+    inside = thread(active=record(), steering=(INSIDE,), recent=())
+    case = Case(DropsTheSteer(threads_seen=[inside, inside, thread(queued=(WAITS,)), thread(active=NEXT)]))
+    async with case.following(subject) as task:
+        ending = await task
+    assert isinstance(ending, Settled)
+    assert (ending.subject.turn_id, ending.subject.run_id, ending.result.turn_id) == ("t2", "0191-run", "t2")
+    assert sum("did not take the prompt up" in told for told in case.view.told) == 1

@@ -106,6 +106,7 @@ class Follower:
         self._silence: str | None = None  # why nobody answers; the person was told
         self._left = False
         self._before: TurnSnapshot | None = None
+        self._over: str | None = None  # the run that dropped a steer, until the thread has learnt it
 
     async def follow(self, subject: Subject) -> Ending:
         """Until the turn is over or the person leaves.
@@ -133,9 +134,14 @@ class Follower:
                 stopping = tasks.start(stop.stop())
 
     async def _watch_all(self) -> Settled | NeverBegun:
-        """The turn, and if the provider loses it, the turn that goes on with it."""
+        """The turn, and if the provider loses it, the turn that goes on with it; a dropped steer, as the next turn."""
         while True:
             ending = await self._watch()
+            if isinstance(ending, Settled) and (dropped := _dropped_steer(ending)) is not None:
+                self._over, self._subject, self._before = ending.subject.run_id, dropped, None
+                over = ending.result.turn_id
+                self._notice(f"turn {over} is over and did not take the prompt up: it is a turn of its own now")
+                continue
             following = await self._continuation(ending) if isinstance(ending, Settled) else None
             if following is None:
                 return ending
@@ -209,7 +215,8 @@ class Follower:
                 if mistake := key_reused(turn.turn_id, turn.prompt_digest, subject.prompt_digest):
                     raise mistake
                 self._subject = subject = replace(subject, turn_id=turn.turn_id)
-                if turn.run_id is not None:
+                if turn.run_id is not None and turn.run_id != self._over:
+                    self._subject = replace(subject, steered=turn.steered_into is not None)
                     return turn.run_id
                 if (why := why_never_begun(thread, turn)) is not None:
                     return NeverBegun(subject, turn, why)
@@ -263,6 +270,14 @@ class Follower:
 
     def _at(self) -> float:
         return time.monotonic() - self._began
+
+
+def _dropped_steer(settled: Settled) -> Subject | None:
+    """The prompt that went into the turn which is over, if that did not answer it: the thread has it in its queue."""
+    subject, result = settled.subject, settled.result
+    if not subject.steered or subject.turn_id in {result.turn_id, *result.steered}:
+        return None
+    return replace(subject, run_id=None, link=None, steered=False, kept=True)
 
 
 def _unknown(thread: ThreadSnapshot) -> RefusedError:

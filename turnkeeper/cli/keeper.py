@@ -35,6 +35,7 @@ class Keeper(Protocol):
         agent: str | None = None,
         idempotency_key: str | None = None,
         on_busy: OnBusy = OnBusy.QUEUE,
+        expected_turn_id: str | None = None,
         on_lost: OnLost = OnLost.SETTLE,
         limits: TurnLimits | None = None,
         permissions: Sequence[PermissionRule] | None = None,

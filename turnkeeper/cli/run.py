@@ -26,6 +26,7 @@ from turnkeeper.messages import PermissionRule
 from turnkeeper.vocabulary import ModelName, OnBusy, OnLost, ThreadId
 
 LIST_HINT: Final = "See `turnkeeper threads`."
+INTO_HINT: Final = "Add `--on-busy steer`."
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class Order:
     permissions: tuple[PermissionRule, ...] | None = None
     request_timeout: timedelta | None = None
     on_busy: OnBusy = OnBusy.QUEUE
+    into: str | None = None
 
 
 async def run(connector: Connector, state_dir: Path, order: Order, *, as_json: bool) -> Exit:
@@ -85,6 +87,8 @@ def _check(order: Order) -> None:
     if len(order.prompt) > MAX_PROMPT_CHARACTERS:
         message = f"The prompt has {len(order.prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} are allowed."
         raise RefusedError(message, code="invalid_input", next_step="Write the material to a file and name that.")
+    if order.into is not None and order.on_busy is not OnBusy.STEER:
+        raise RefusedError("--into names the turn of a prompt that steers.", code="invalid_input", next_step=INTO_HINT)
     _check_form("--thread", order.thread, TypeAdapter(ThreadId), "letters, digits, '.', '_' and '-', at most 100")
     _check_form("--model", order.model, TypeAdapter(ModelName), "provider/model")
 
@@ -143,6 +147,7 @@ async def _give(
         agent=order.agent,
         idempotency_key=order.key,
         on_busy=order.on_busy,
+        expected_turn_id=order.into,
         on_lost=order.on_lost,
         limits=_limits(order),
         permissions=order.permissions,
@@ -179,6 +184,7 @@ def _subject(started: StartedTurn, service: Service, *, shared: bool) -> Subject
         started.idempotency_key,
         position=result.position,
         repeated=result.repeated,
+        steered=result.steered is True,
         link=service.link(started.thread_id, result.run_id) if result.run_id else None,
     )
 

@@ -47,6 +47,10 @@ def command(  # noqa: PLR0913 - each is an option of the command
         OnBusy,
         typer.Option(help="While another turn runs: wait in line, go into it, stop it and run next, or be refused."),
     ] = OnBusy.QUEUE,
+    into: Annotated[
+        str | None,
+        typer.Option(metavar="TURN", help="With `--on-busy steer`: into this turn, or be refused; never into another."),
+    ] = None,
     on_lost: Annotated[
         OnLost,
         typer.Option(help="When OpenCode loses the run: settle, or continue with a follow-up prompt that says so."),
@@ -65,7 +69,7 @@ def command(  # noqa: PLR0913 - each is an option of the command
     text = sys.stdin.read() if prompt == "-" else prompt
     rules = (*(deny or ()), *(allow or ())) or None  # the first match wins
     order = Order(
-        text, thread, directory, endpoint, model, agent, deadline, key, on_lost, rules, request_timeout, on_busy
+        text, thread, directory, endpoint, model, agent, deadline, key, on_lost, rules, request_timeout, on_busy, into
     )
     connector: Connector = ctx.obj
     where = (state_dir or default_state_dir()).expanduser()

@@ -20,6 +20,7 @@ class Subject:
     position: int = 0  # turns to run before this one
     repeated: bool = False  # the key was known: this is the earlier turn
     continues: str | None = None  # the lost turn that this one goes on with
+    steered: bool = False  # its run is that of the turn which it went into
     kept: bool = False  # no worker was up: the prompt is durable and runs once one is
     shared: bool = False  # kept for a thread that may hold prompts of others
     prompt_digest: str = ""  # of a kept prompt: its key may be another prompt's
