@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.unit.cli_stand_ins import (
     RUN,
     SETTLED,
+    STARTED,
     STOPPED,
     T0,
     RememberingView,
@@ -19,15 +21,18 @@ from tests.unit.cli_stand_ins import (
     outcome,
     record,
     result,
+    service_of,
     snapshot,
     thread,
 )
 from turnkeeper.cli import following, stopping
+from turnkeeper.cli import run as running
 from turnkeeper.cli.choice import choose_view
 from turnkeeper.cli.endings import Exit
 from turnkeeper.cli.following import Detached, Ending, Follower, NeverBegun, Settled
 from turnkeeper.cli.presses import Press, Presses
 from turnkeeper.cli.reporting import follow_to_exit
+from turnkeeper.cli.service import Service
 from turnkeeper.cli.stopping import STOP_SENT, STOPPING
 from turnkeeper.cli.views import Subject
 from turnkeeper.commands import RemovedTurn
@@ -502,3 +507,29 @@ async def test_a_steer_that_is_dropped_is_followed_as_the_turn_that_it_becomes(s
     assert isinstance(ending, Settled)
     assert (ending.subject.turn_id, ending.subject.run_id, ending.result.turn_id) == ("t2", "0191-run", "t2")
     assert sum("did not take the prompt up" in told for told in case.view.told) == 1
+
+
+# The start itself.
+
+
+async def test_a_start_that_nobody_answers_is_said_before_the_person_wonders(
+    capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "SLOW_START", 0.01)
+    keeper, answering = ScriptedKeeper(start=STARTED), asyncio.Event()
+    keeper.over.set()
+
+    async def connect(_: Path) -> Service:
+        await answering.wait()
+        return service_of(keeper)
+
+    task = asyncio.create_task(running.run_with(Presses(), connect, Path("/x"), running.Order("Go"), as_json=True))
+    said = ""
+    async with asyncio.timeout(WAIT):
+        while not said:
+            await asyncio.sleep(0.01)
+            said = capsys.readouterr().err
+        answering.set()
+        assert await task == Exit.OK
+    assert said == f"turnkeeper: {running.SLOW}\n"
+    assert not capsys.readouterr().err, "once"

@@ -28,6 +28,11 @@ from turnkeeper.vocabulary import ModelName, OnBusy, OnLost, ThreadId
 LIST_HINT: Final = "See `turnkeeper threads`."
 INTO_HINT: Final = "Add `--on-busy steer`."
 
+SLOW_START: Final = 5.0
+"""Seconds of a start without an answer until the person is told so: it takes less than one where all is well."""
+
+SLOW: Final = "no answer yet, still trying; see `turnkeeper doctor` in another terminal if this lasts."
+
 T = TypeVar("T")
 
 
@@ -192,11 +197,18 @@ def _subject(started: StartedTurn, service: Service, *, shared: bool) -> Subject
 async def _unless_left(starting: Coroutine[Any, Any, T], presses: Presses) -> T:
     """The start. One Ctrl-C meanwhile stops the turn once it is accepted; a second one leaves at once."""
     task = asyncio.create_task(starting)
-    pressed = False
+    pressed = told = False
     try:
         while True:
             press = asyncio.create_task(presses.get())
-            await asyncio.wait({task, press}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {task, press}, timeout=None if told else SLOW_START, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                told = True
+                complain(SLOW)
+                press.cancel()
+                continue
             if task.done():
                 press.cancel()
                 break
@@ -204,7 +216,7 @@ async def _unless_left(starting: Coroutine[Any, Any, T], presses: Presses) -> T:
                 raise ServiceUnavailableError(
                     "Left while the turn was being started: it may run.", code="left", next_step=LIST_HINT
                 )
-            pressed = True
+            pressed = told = True
             complain("the turn is being started; it is stopped as soon as it is accepted (Ctrl-C again leaves).")
     finally:
         task.cancel()
