@@ -48,7 +48,7 @@ CTRL_C: Final = 130
 ENDING: Final = """\b
 Exit codes:
   0  the turn completed; or the command did what it was asked
-  1  the turn ended otherwise (interrupted, error); or doctor found something
+  1  the turn ended otherwise (interrupted, taken back, error); or doctor found something
   2  not started, or not followed to its end (bad input, no service, left with Ctrl-C)
 
 \b

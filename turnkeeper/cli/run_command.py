@@ -63,8 +63,9 @@ def command(  # noqa: PLR0913 - each is an option of the command
 ) -> int:
     """Run one turn and show what happens until it ends.
 
-    A running turn belongs to Temporal, not to this command. Ctrl-C once stops the turn and waits for the confirmation;
-    twice at once leaves, and the turn goes on (`turnkeeper follow THREAD` comes back to it).
+    A running turn belongs to Temporal, not to this command. Ctrl-C once stops the turn and waits for the confirmation,
+    or takes the prompt back if it still waits; twice at once leaves, and the turn goes on (`turnkeeper follow THREAD`
+    comes back to it).
     """
     text = sys.stdin.read() if prompt == "-" else prompt
     rules = (*(deny or ()), *(allow or ())) or None  # the first match wins
