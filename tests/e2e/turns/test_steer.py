@@ -14,12 +14,17 @@ from tests.e2e.turns.deployment import Deployment, deployed, new_thread
 from tests.e2e.turns.gate import Gate
 from tests.e2e.turns.prompts import DONE, SHORT, bash, plan, short, slow_text
 from tests.e2e.waiting import until
+from turnkeeper.cli.endings import Exit
+from turnkeeper.cli.presses import Presses
+from turnkeeper.cli.run import Order, run_with
+from turnkeeper.cli.service import Service
 from turnkeeper.client import StartedTurn
 from turnkeeper.dev.model import ScriptedModel
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.errors import RefusedError
 from turnkeeper.messages import TurnResult
 from turnkeeper.vocabulary import OnBusy, Reason
+from workflows.thread import STEER_ANSWER
 
 PROMPTS: Final = "/prompt_async"
 
@@ -197,3 +202,27 @@ async def test_a_prompt_for_an_idle_thread_is_an_ordinary_turn(deployment: Deplo
     assert started.result is not None
     assert started.result.steered is None
     assert (await deployment.settled(started)).turn_id == "t2"
+
+
+async def test_the_command_goes_on_with_the_turn_that_its_dropped_prompt_becomes(
+    deployment: Deployment, scripted_model: ScriptedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long after the start was answered: somebody aborts the session in OpenCode itself."""
+    thread = new_thread()
+    session = await deployment.until_running(await deployment.start(plan(slow_text(40)), thread=thread))
+
+    async def here(_: Path) -> Service:
+        return Service(deployment.keeper, deployment.keeper.temporal, "by a test")
+
+    order = Order("dropped", thread=thread, on_busy=OnBusy.STEER)
+    command = asyncio.create_task(run_with(Presses(), here, tmp_path, order, as_json=False))
+    await session.until(lambda messages: len(messages) > 2)
+    await asyncio.sleep(STEER_ANSWER.total_seconds() + 1)  # what the start waits for an answer is over
+    await session.abort()
+    assert await command is Exit.OK
+    told = capsys.readouterr()
+    assert "turn t1 is over and did not take the prompt up: it is a turn of its own now" in told.out + told.err
+    result = await deployment.keeper.result(thread)
+    assert (result.turn_id, result.outcome.reason) == ("t2", Reason.FINISHED)
+    assert seen_by(scripted_model, result)[1:] == [("dropped", 2)]
+    assert (await user_texts(deployment, result))[1:] == ["dropped"]
