@@ -206,7 +206,7 @@ class InterruptResult(Record):
     turn_id: str | None
     was_running: bool
     outcome: Outcome | None = None
-    failure: str | None = Field(default=None, description="why a stop that would keep its turn was given up")
+    failure: str | None = Field(default=None, description="why a stop that keeps everything as it was failed")
     queued: tuple[TurnRecord, ...] = Field(default=(), description="prompts that wait, untouched, in their order")
     held: bool = Field(default=False, description="they wait until somebody says that they shall go on")
 

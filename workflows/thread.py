@@ -37,7 +37,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.details import describe_thread
     from workflows.thread_adoption import ThreadAdoption
     from workflows.thread_ending import ThreadEnding
-    from workflows.thread_looks import ThreadLooks
 
 PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
 """Between tries to start a turn while a run of an earlier thread of this id still winds down."""
@@ -66,7 +65,7 @@ _NOT_ADMITTED: Final = ServiceUnavailableError(
 
 
 @workflow.defn(name="Thread")
-class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
+class ThreadWorkflow(ThreadEnding, ThreadAdoption):
     """Continues as new between turns only: a child's result goes to the run that started it."""
 
     @workflow.init
@@ -83,6 +82,7 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
         self._handed: set[str] = set()
         self._admitting = 0
         self._adopting = 0
+        self._stopping_at_rest = 0
         self._refused = False
         self._admits_beside = workflow.patched(ADMIT_BESIDE)
         self._ending = False
@@ -313,8 +313,8 @@ class ThreadWorkflow(ThreadEnding, ThreadLooks, ThreadAdoption):
                 await workflow.sleep(PREDECESSOR_PAUSE, summary="an earlier turn of this thread id winds down")
 
     def _may_begin(self) -> bool:
-        """A prompt that was given while a session is being taken over waits for it, and for the run in it."""
-        return queueing.may_begin(self._state) and not self._adopting
+        """A prompt that was given while a session is being taken over or stopped waits for that."""
+        return queueing.may_begin(self._state) and not (self._adopting or self._stopping_at_rest)
 
     # Ending a run.
 

@@ -52,8 +52,9 @@ class CallsJudge(Sight):
     def _is_call(self, call: Called, name: str) -> bool:
         bare, _, argument = name.removesuffix(")").partition("(")
         if bare == STOP:
-            # A session is stopped by its thread; the provider is told only while something runs there.
-            return self._thread is not None and self._thread.status is SessionStatus.STOPPED
+            # A session is stopped by its thread, and the provider is asked to abort whatever runs there.
+            stopped = self._thread is not None and self._thread.status is SessionStatus.STOPPED
+            return stopped and call.verb == "session.abort"
         verbs = CALLS.get(bare) or CALLS.get(bare.removeprefix("adapter."))
         if verbs is None:
             raise UnknownWordError(self._row.id, "then.calls", name)

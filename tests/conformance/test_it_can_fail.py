@@ -18,6 +18,7 @@ from turnkeeper.observations import NotThere, SessionMissing
 from turnkeeper.opencode import sessions
 from turnkeeper.turn import Delivery
 from turnkeeper.vocabulary import AnswerState, EventKind, EvidenceKind, Reason, SessionStatus, TurnState
+from workflows.thread_ending import ThreadEnding
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -44,6 +45,17 @@ def a_lost_run_leaves_the_session_ready(patch: pytest.MonkeyPatch) -> None:
 
 def an_abort_is_an_error(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(outcomes.SETTLEMENTS, Reason.ABORTED_ELSEWHERE, (TurnState.ERROR, SessionStatus.ERROR))
+
+
+def an_unconfirmed_stop_leaves_the_session_ready(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outcomes, "UNCONFIRMED_STOP", SessionStatus.READY)
+
+
+def an_idle_session_is_stopped_without_a_word_to_its_provider(patch: pytest.MonkeyPatch) -> None:
+    async def abort(*_: object) -> None:
+        """Nothing is asked."""
+
+    patch.setattr(ThreadEnding, "_abort_at_rest", abort)
 
 
 def a_stop_does_not_keep_the_prompt_back(patch: pytest.MonkeyPatch) -> None:
@@ -121,6 +133,8 @@ def nothing_is_done(patch: pytest.MonkeyPatch) -> None:
         (unknown_is_empty, {"p26-007", "oc-044"}),
         (a_lost_run_leaves_the_session_ready, {"p26-006", "oc-021"}),
         (an_abort_is_an_error, {"p26-001", "oc-053"}),
+        (an_unconfirmed_stop_leaves_the_session_ready, {"int-002"}),
+        (an_idle_session_is_stopped_without_a_word_to_its_provider, {"stp-001"}),
         (a_stop_does_not_keep_the_prompt_back, {"int-009"}),
         (a_stop_that_fails_ends_the_turn, {"p26-008"}),
         (a_repeated_key_is_a_new_prompt, {"rct-018"}),

@@ -57,10 +57,6 @@ DIFFERS: Final = {
         "A thread belongs to one endpoint; a prompt for another one is refused and touches nothing.",
         {"calls": DROPPED, "rejected": True},
     ),
-    "stp-001": Differs(
-        "Nothing runs in an idle session, so its provider is not called.",
-        {"calls": []},
-    ),
     "stp-004": Differs(
         "The abort comes before a look: for a second a new prompt shows nowhere, and a stop must not be lost then.",
         {"no_calls": DROPPED},

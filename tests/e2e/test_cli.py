@@ -192,7 +192,7 @@ def test_ctrl_c_stops_a_slow_turn_and_waits_for_the_confirmation(machine: Machin
     assert terminal.ends() == 1
     assert "asking for the stop, waiting for the confirmation" in terminal.said()
     assert "interrupted: stopped, confirmed after" in terminal.said()
-    assert machine.call("interrupt", "stopped") == (0, "Nothing was running.\n")
+    assert machine.call("interrupt", "stopped") == (0, "No turn was running.\n")
 
 
 def test_ctrl_c_twice_leaves_and_follow_comes_back(machine: Machine) -> None:
@@ -290,7 +290,7 @@ def test_a_second_terminal_interrupts_the_first(machine: Machine) -> None:
     assert "completed: finished" in said
     assert first.ends() == 1
     assert "interrupted: stopped, confirmed" in first.said()
-    assert machine.call("stop", "urgent") == (0, "Nothing was running.\n")
+    assert machine.call("stop", "urgent") == (0, "No turn was running.\n")
     code, said = machine.call("show", "urgent")
     assert "thread urgent: stopped" in said
     assert machine.call("close", "urgent") == (0, "thread urgent is closed\n")

@@ -324,7 +324,7 @@ def test_a_thread_whose_first_prompt_was_refused_is_said_to_have_no_turn(command
     ("answer", "code", "words"),
     [
         (None, Exit.OK, "turn t1: interrupted: stopped, confirmed"),
-        (InterruptResult(turn_id=None, was_running=False), Exit.OK, "Nothing was running."),
+        (InterruptResult(turn_id=None, was_running=False), Exit.OK, "No turn was running."),
         (
             InterruptResult(turn_id="t1", was_running=True, outcome=STOPPED.model_copy(update={"confirmed": False})),
             Exit.ENDED_OTHERWISE,

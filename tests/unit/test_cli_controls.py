@@ -63,6 +63,14 @@ def test_one_edit_at_a_time(capsys: Said) -> None:
     assert "one of" in capsys.readouterr().err
 
 
+def test_a_stop_at_rest_that_is_not_confirmed_says_so_and_fails(capsys: Said) -> None:
+    failed = InterruptResult(turn_id=None, was_running=False, failure="It does not answer.")
+    text = said(capsys, ScriptedKeeper(interrupts_with=failed), "stop", "shop", code=Exit.ENDED_OTHERWISE)
+    assert text == (
+        "thread shop: no turn was running, and its session is not known to be stopped. It does not answer.\n"
+    )
+
+
 def test_an_interrupt_lists_what_is_held(capsys: Said) -> None:
     held = InterruptResult(turn_id="t1", was_running=True, queued=(record(turn_id="t2"),), held=True)
     text = said(capsys, ScriptedKeeper(interrupts_with=held), "interrupt", "shop")

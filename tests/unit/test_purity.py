@@ -33,6 +33,7 @@ PURE: Final = frozenset(
         "reconciliation",
         "replies",
         "requests",
+        "resting",
         "steering",
         "stopping",
         "thread_messages",

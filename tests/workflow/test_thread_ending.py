@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -10,8 +11,10 @@ from tests.e2e.waiting import until, until_true
 from tests.workflow.scripted_provider import ABORTED, AWAY, HANGS, NO_SESSION, RUNNING, SILENT, Held, answered
 from tests.workflow.stage import HASTY, QUICK, Stage, new_thread, tell
 from tests.workflow.test_queue import queued, runs_until_abort, sent
+from turnkeeper import resting
 from turnkeeper.commands import CloseThread, StopSession
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
+from turnkeeper.findings import SessionFound
 from turnkeeper.messages import InterruptResult
 from turnkeeper.observations import AbortReport, LookRequest, Observation
 from turnkeeper.vocabulary import EventKind, Reason, SessionStatus, TurnState
@@ -31,13 +34,78 @@ async def test_a_stopped_session_is_kept_and_the_next_prompt_resumes_it(stage: S
     assert stage.provider.requests("open_session")[-1].session_id == after.session_id
 
 
-async def test_an_idle_thread_is_stopped_at_once_and_says_so(stage: Stage) -> None:
+async def at_rest(stage: Stage) -> str:
+    """A thread whose one turn is over."""
     thread = new_thread()
     await stage.start(thread)
     await stage.settled_thread(thread)
+    return thread
+
+
+async def test_an_idle_thread_is_stopped_and_says_so(stage: Stage) -> None:
+    thread = await at_rest(stage)
     stopped = await stage.keeper.stop_session(thread, only_if_idle=True)
     assert stopped == InterruptResult(turn_id=None, was_running=False)
     assert (await stage.keeper.thread(thread)).status is SessionStatus.STOPPED
+
+
+async def test_what_somebody_else_runs_in_an_idle_threads_session_is_aborted_until_nothing_runs(stage: Stage) -> None:
+    thread = await at_rest(stage)
+    session_id = (await stage.keeper.thread(thread)).session_id or ""
+    busy = SessionFound(session_id=session_id, directory="/srv/shop", busy=True)
+    stage.provider.says("read_session", busy, busy.model_copy(update={"busy": False}))
+    assert (await stage.keeper.stop_session(thread)).confirmed
+    assert [request.session_id for request in stage.provider.requests("abort")] == [session_id, session_id]
+    assert (await stage.keeper.thread(thread)).status is SessionStatus.STOPPED
+
+
+@pytest.mark.parametrize("fails", ["abort", "read_session"])
+async def test_a_stop_of_an_idle_session_that_fails_keeps_it_and_says_why(stage: Stage, fails: str) -> None:
+    thread = await at_rest(stage)
+    if fails == "abort":
+        stage.provider.says("abort", AbortReport(sent=False, failure=AWAY))
+    else:
+        stage.provider.says("read_session", SILENT)
+    stopped = await stage.keeper.stop_session(thread)
+    assert (stopped.was_running, stopped.confirmed, stopped.failure) == (False, False, AWAY.message)
+    after = await stage.keeper.thread(thread)
+    assert (after.status, after.last_error) == (SessionStatus.READY, AWAY.message)
+
+
+async def test_a_stop_of_an_idle_session_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resting, "REST_STOP_GRACE", timedelta(seconds=1))
+    thread = await at_rest(stage)
+    stage.provider.says("abort", HANGS)
+    stopped = await stage.keeper.stop_session(thread)
+    assert stopped.failure == resting.OUT_OF_TIME
+    assert (await stage.keeper.thread(thread)).last_error == resting.OUT_OF_TIME
+
+
+async def test_no_turn_begins_under_the_abort_of_an_idle_session(stage: Stage) -> None:
+    thread = await at_rest(stage)
+    abort = Held(AbortReport(sent=True))
+    stage.provider.says("abort", abort)
+    stopping = asyncio.create_task(stage.keeper.stop_session(thread))
+    await stage.provider.called("abort")
+    starting = asyncio.create_task(stage.start(thread, "two"))
+    meanwhile = await until(lambda: stage.keeper.thread(thread), lambda now: now.queued or now.active)
+    assert meanwhile.active is None, "the abort could hit it"
+    abort.released.set()
+    assert (await stopping).confirmed
+    await starting
+    assert (await stage.settled_thread(thread, turns=2)).status is SessionStatus.READY
+
+
+async def test_a_kept_stop_of_an_idle_session_asks_the_provider_too(stage: Stage) -> None:
+    thread = await at_rest(stage)
+    await stage.thread_of(thread).signal("request_stop_session", StopSession())
+    await stage.provider.called("abort")
+    await until(lambda: stage.keeper.thread(thread), lambda now: now.status is SessionStatus.STOPPED)
+
+
+async def test_an_idle_thread_without_a_session_has_nothing_to_ask(stage: Stage) -> None:
+    thread = await stage.small_thread(2000)
+    assert (await stage.keeper.stop_session(thread)).confirmed
     assert stage.provider.count("abort") == 0
 
 
@@ -153,7 +221,7 @@ async def test_an_idle_thread_is_closed_at_once(stage: Stage) -> None:
     await stage.settled_thread(thread)
     closed = await stage.keeper.close(thread)
     assert (closed.stopped, closed.returned) == (None, ())
-    with pytest.raises(RefusedError, match="There is no"):
+    with pytest.raises(RefusedError, match="has ended"):
         await stage.keeper.start_turn(thread, "two")
 
 

@@ -115,9 +115,17 @@ def _say_stopped(event: str, thread_id: str, result: InterruptResult, *, as_json
         }
         write_entry(sys.stdout, entry)
     else:
-        sys.stdout.write(_stop_words(thread_id, result) if result.was_running else "Nothing was running.\n")
+        words = _stop_words if result.was_running else _rest_words
+        sys.stdout.write(words(thread_id, result))
         sys.stdout.writelines(_held_lines(thread_id, result.queued, held=result.held))
     return Exit.OK if result.confirmed else Exit.ENDED_OTHERWISE
+
+
+def _rest_words(thread_id: str, result: InterruptResult) -> str:
+    if result.failure is None:
+        return "No turn was running.\n"
+    why = printable(result.failure)
+    return f"thread {thread_id}: no turn was running, and its session is not known to be stopped. {why}\n"
 
 
 def _stop_words(thread_id: str, result: InterruptResult) -> str:

@@ -148,6 +148,25 @@ async def test_frozen_and_thawed(doomed: Deployment, mortal_opencode: OpenCodeSe
     assert "and now?" in again.outcome.text
 
 
+async def test_a_stop_that_was_not_confirmed_is_said_and_done_by_the_next_one(
+    doomed: Deployment, mortal_opencode: OpenCodeServer
+) -> None:
+    started = await doomed.start(plan(slow_text(60)), limits=short(interrupt_grace=6))
+    session = await doomed.until_running(started)
+    mortal_opencode.process.signal(signal.SIGSTOP)
+    try:
+        await _unconfirmed_stop(doomed, started)
+        not_done = await doomed.keeper.stop_session(started.thread_id)
+        assert not not_done.confirmed
+        assert (await doomed.keeper.thread(started.thread_id)).status is SessionStatus.STOPPED
+    finally:
+        mortal_opencode.process.signal(signal.SIGCONT)
+    assert (await doomed.keeper.stop_session(started.thread_id)).confirmed
+    assert await session.status() == "none"
+    thread = await doomed.keeper.thread(started.thread_id)
+    assert (thread.status, thread.session_id, thread.last_error) == (SessionStatus.STOPPED, session.id, None)
+
+
 async def _unconfirmed_stop(deployment: Deployment, started: StartedTurn) -> None:
     answer = await deployment.keeper.interrupt(started.thread_id)
     assert not answer.confirmed
@@ -156,6 +175,9 @@ async def _unconfirmed_stop(deployment: Deployment, started: StartedTurn) -> Non
     assert_ended(answer.outcome, TurnState.INTERRUPTED, Reason.STOPPED, kind=kind, woken_by=(None,))
     seconds = (answer.outcome.completed_at - answer.outcome.started_at).total_seconds()
     assert seconds < 30
+    thread = await deployment.keeper.thread(started.thread_id)
+    assert thread.status is SessionStatus.STOPPED
+    assert "may still be at work" in (thread.last_error or "")
 
 
 async def _unreachable(deployment: Deployment, started: StartedTurn, sent: str) -> None:

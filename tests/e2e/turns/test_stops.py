@@ -139,6 +139,21 @@ async def test_somebody_elses_abort_is_told_apart(deployment: Deployment) -> Non
     assert result.outcome.confirmed is None
 
 
+async def test_what_somebody_else_runs_in_an_idle_threads_session_is_stopped_with_it(deployment: Deployment) -> None:
+    started = await deployment.start(plan(DONE))
+    session = deployment.session((await deployment.settled(started)).session_id or "")
+    await session.prompt(plan(slow_text(60)))
+    await until(session.status, lambda status: status == "busy")
+    await session.until(lambda messages: messages[-1]["info"]["role"] == "assistant" and messages[-1]["parts"])
+    answer = await deployment.keeper.stop_session(started.thread_id)
+    assert (answer.was_running, answer.confirmed) == (False, True)
+    assert await session.status() == "none"
+    thread = await deployment.keeper.thread(started.thread_id)
+    assert (thread.status, thread.session_id, thread.last_error) == (SessionStatus.STOPPED, session.id, None)
+    again = await deployment.settled(await deployment.start("go on", thread=started.thread_id))
+    assert_ended(again.outcome, TurnState.COMPLETED, Reason.FINISHED)
+
+
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
