@@ -208,11 +208,34 @@ async def edited(stage: Stage) -> list[Take]:
     return [Take("thread_edited", thread_workflow_id("edited"))]
 
 
+async def stopped(stage: Stage) -> list[Take]:
+    """Stopped at rest, and resumed by the next prompt."""
+    await stage.start("stopped", "One thing", idempotency_key="one", limits=QUICK)
+    await stage.settled_thread("stopped")
+    stop = await stage.keeper.stop_session("stopped", idempotency_key="stop")
+    if stop.was_running:
+        raise AssertionError("no turn was to run")
+    await stage.start("stopped", "Another thing", idempotency_key="another", limits=QUICK)
+    await stage.settled_thread("stopped", turns=2)
+    return [Take("thread_stopped", thread_workflow_id("stopped"))]
+
+
 def thread_and_turn(name: str) -> list[Take]:
     return [Take(f"thread_{name}", thread_workflow_id(name)), Take(f"turn_{name}", turn_workflow_id(name))]
 
 
-SCENES: Final[tuple[Scene, ...]] = (normal, interrupted, lost, continued, relayed, asked, adopted, resumed, edited)
+SCENES: Final[tuple[Scene, ...]] = (
+    normal,
+    interrupted,
+    lost,
+    continued,
+    relayed,
+    asked,
+    adopted,
+    resumed,
+    edited,
+    stopped,
+)
 """Each is played on a stage of its own."""
 
 NAMES: Final = (
@@ -225,6 +248,8 @@ NAMES: Final = (
     "thread_lost",
     "thread_normal",
     "thread_resumed",
+    "thread_stopped",
+    "thread_stopped_unasked",
     "turn_adopted",
     "turn_asked",
     "turn_interrupted",
@@ -232,4 +257,4 @@ NAMES: Final = (
     "turn_normal",
     "turn_resumed",
 )
-"""The files that a recording makes."""
+"""The files that a recording makes; `thread_stopped_unasked` is that scene before a stop at rest asked the provider."""

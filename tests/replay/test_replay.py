@@ -128,6 +128,11 @@ def stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ThreadWorkflow, "_stop", stop)
 
 
+def knows_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What today's workflows do, also where an earlier one did not."""
+    monkeypatch.setattr(workflow, "patched", lambda _: True)
+
+
 def rests_after_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoint's activity under other terms: one that a replay compares."""
     monkeypatch.setattr(workflow, "execute_activity", lambda *_, **__: workflow.sleep(1))
@@ -150,6 +155,8 @@ MUTATIONS: Final[tuple[tuple[Mutation, str], ...]] = (
     (gives_up_what_is_lost, "thread_resumed"),
     (holds_nothing, "thread_edited"),
     (stops_nothing, "thread_edited"),
+    (pauses_before_each_turn, "thread_stopped"),
+    (knows_no_version, "thread_stopped_unasked"),
     (rests_after_a_relay, "endpoint_relayed"),
 )
 
