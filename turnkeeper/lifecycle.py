@@ -29,12 +29,15 @@ from turnkeeper.observations import (
 )
 from turnkeeper.outcomes import outcome_of
 from turnkeeper.readings import observed
-from turnkeeper.stopping import decide_stopping, halted, learn_of_stop
+from turnkeeper.stopping import decide_stopping, halted, heard, learn_of_stop
 from turnkeeper.turn import (
     AbortReported,
     AnswerGiven,
+    AnswerRefused,
     Decision,
     Delivery,
+    Dismiss,
+    Dismissed,
     EventsArrived,
     Fact,
     GiveUp,
@@ -114,11 +117,14 @@ def deadline_of(turn: Turn) -> datetime:
 def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
     """The turn after `fact` became known at `now`. A settled turn absorbs everything, one with a verdict all but that.
 
+    What it never absorbs is that a person wants it stopped.
+
     Raises:
         IllegalTransitionError: the fact contradicts the turn (submitting twice, settling as running).
 
     """
-    if turn.outcome is not None or (turn.verdict is not None and not isinstance(fact, Settled)):
+    turn = heard(turn, fact)
+    if turn.outcome is not None or (turn.verdict is not None and not isinstance(fact, Settled | Dismissed)):
         return turn
     match fact:
         case SessionReported() | SubmitStarted() | SubmitReported():
@@ -136,7 +142,7 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
             return learn_of_stop(turn, fact, now)
         case SteerAsked() | SteerStarted() | SteerReported():
             return steering.learn(turn, fact, now)
-        case AnswerGiven() | ReplyStarted() | ReplyReported():
+        case AnswerGiven() | AnswerRefused() | ReplyStarted() | ReplyReported() | Dismissed():
             return replies.learn(turn, fact, now)
         case Settled(outcome):
             if outcome.state not in TERMINAL:
@@ -198,7 +204,8 @@ def decide(turn: Turn, now: datetime) -> Decision:
     if turn.outcome is not None:
         raise IllegalTransitionError("nothing is to be decided about a settled turn")
     if turn.verdict is not None:
-        return Settle(turn.verdict)
+        left = requests.left_open(turn)
+        return Dismiss(left) if left else Settle(turn.verdict)
     if turn.stop is not None:
         return decide_stopping(turn, turn.stop, now)
     if now >= deadline_of(turn):

@@ -168,6 +168,7 @@ class TurnResult(Record):
     context_lost: bool = Field(default=False, description="the earlier session was gone; this turn began a fresh one")
     outcome: Outcome
     steered: tuple[str, ...] = Field(default=(), description="turn ids of further prompts that this turn answered")
+    stop_asked: bool = Field(default=False, description="by somebody, if only after the end was decided")
 
 
 class SteerTurn(Record):

@@ -270,6 +270,11 @@ def resumed(state: ThreadState) -> ThreadState:
 # Stops.
 
 
+def is_meant(active: TurnRecord | None, turn_id: str | None) -> bool:
+    """Does a stop of `turn_id` stop the active turn? So it does when that goes on with a turn that was lost."""
+    return active is not None and turn_id in {None, active.turn_id, active.continues}
+
+
 def making_way(state: ThreadState) -> ThreadState:
     """The active turn is being stopped in favour of the first in the queue."""
     if state.active is None:

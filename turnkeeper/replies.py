@@ -13,10 +13,12 @@ from typing import Final, assert_never
 from turnkeeper.observations import Gone, OpenRequest, Refused, Replied, Reply, ReplyReport, Unreachable
 from turnkeeper.permissions import action_for
 from turnkeeper.readings import doubled, unreachable
-from turnkeeper.requests import find, is_unanswered
+from turnkeeper.requests import ANSWERS_SHOWN, find, is_unanswered
 from turnkeeper.turn import (
     AnswerGiven,
+    AnswerRefused,
     Asked,
+    Dismissed,
     Given,
     IllegalTransitionError,
     ReplyReported,
@@ -30,11 +32,17 @@ DENIED: Final = "This thread's permission rules deny it. Go on without it."
 """Said to the agent: a rejection without a word would end the turn, one with a message does not (OpenCode 1.18)."""
 
 
-def learn(turn: Turn, fact: AnswerGiven | ReplyStarted | ReplyReported, now: datetime) -> Turn:
+def learn(
+    turn: Turn, fact: AnswerGiven | AnswerRefused | ReplyStarted | ReplyReported | Dismissed, now: datetime
+) -> Turn:
     """What `lifecycle.learn` leaves to this module."""
     match fact:
         case AnswerGiven(request_id, reply):
             return _given_by(turn, request_id, reply, AnsweredBy.PERSON, now)
+        case AnswerRefused():
+            return replace(turn, refused_answers=(*turn.refused_answers, fact)[-ANSWERS_SHOWN:])
+        case Dismissed():
+            return replace(turn, dismissed=True)
         case ReplyStarted(send):
             return _started(turn, send, now)
         case ReplyReported(request_id, report):
@@ -82,7 +90,7 @@ def _due(turn: Turn, asked: Asked, now: datetime) -> SendReply | None:
     overdue = _overdue_at(turn, asked)
     if overdue is None or now < overdue:
         return None
-    return SendReply(asked.request, _rejection(asked.request), AnsweredBy.TIMEOUT)
+    return SendReply(asked.request, rejection(asked.request), AnsweredBy.TIMEOUT)
 
 
 def _overdue_at(turn: Turn, asked: Asked) -> datetime | None:
@@ -94,7 +102,8 @@ def _overdue_at(turn: Turn, asked: Asked) -> datetime | None:
     return since + allowed
 
 
-def _rejection(request: OpenRequest) -> Reply:
+def rejection(request: OpenRequest) -> Reply:
+    """The answer that ends the agent's waiting and allows nothing."""
     return Reply(permission=PermissionReply.REJECT) if request.kind == "permission" else Reply()
 
 

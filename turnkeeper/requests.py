@@ -17,7 +17,7 @@ from turnkeeper.limits import MAX_REQUESTS_KEPT
 from turnkeeper.messages import Answer, AnswerResult
 from turnkeeper.observations import Failure, Observation, OpenRequest, Question, Reply, Seen
 from turnkeeper.turn import Asked, Turn
-from turnkeeper.vocabulary import AnsweredBy, AnswerState, Fault, PermissionReply, Reason, Standing
+from turnkeeper.vocabulary import AnsweredBy, AnswerState, Fault, PermissionReply, Reason, Standing, TurnState
 
 ANSWERS_SHOWN: Final = 20
 """Answers in a turn's snapshot: what a person reads, not an archive."""
@@ -27,23 +27,48 @@ ANSWERS_SHOWN: Final = 20
 
 def open_requests(turn: Turn) -> tuple[OpenRequest, ...]:
     """What waits for an answer. Closed with the turn."""
-    if turn.outcome is not None or turn.verdict is not None:
+    if turn.outcome is not None or turn.verdict is not None or not _waits(turn):
         return ()
     return tuple(asked.request for asked in turn.requests if asked.open and is_unanswered(asked))
 
 
 def waits_for_person(turn: Turn) -> bool:
     """Does the agent wait for an answer that nobody has given?"""
-    seen = turn.seen
-    if seen is None or seen.standing is not Standing.WAITING:
+    if turn.seen is None or not _waits(turn):
         return False
-    return bool(open_requests(turn)) or not seen.open_requests
+    return bool(open_requests(turn)) or not turn.seen.open_requests
+
+
+def _waits(turn: Turn) -> bool:
+    return turn.seen is not None and turn.seen.standing is Standing.WAITING
+
+
+def left_open(turn: Turn) -> tuple[OpenRequest, ...]:
+    """What a turn whose end is decided was asking when it was last seen at work: OpenCode lists that for ever.
+
+    An abort of ours closes them itself. A turn that was answered leaves none; one whose place another client's prompt
+    took is left alone, because a rejection closes what that one asks as well (measured).
+    """
+    verdict, stop = turn.verdict, turn.stop
+    if verdict is None or turn.dismissed or verdict.reason is Reason.SUPERSEDED:
+        return ()
+    if verdict.state is TurnState.COMPLETED or (stop is not None and stop.aborts and stop.failure is None):
+        return ()
+    untaken = {None, AnswerState.REFUSED}
+    return tuple(
+        asked.request for asked in turn.requests if asked.open and (asked.given is None or asked.given.ended in untaken)
+    )
 
 
 def noticed(turn: Turn, observation: Observation, now: datetime) -> Turn:
-    """Take the requests of a reading. One that is no longer listed was answered elsewhere, or withdrawn."""
+    """Take the requests of a reading. One that is no longer listed was answered elsewhere, or withdrawn.
+
+    Only a turn at work says so: of one that is over the provider tells nothing, and may list its requests all the same.
+    """
     if not isinstance(observation, Seen) or not (observation.open_requests or turn.requests):
         return turn
+    if observation.standing not in {Standing.RUNNING, Standing.WAITING}:
+        return _reasoned(turn)
     listed = {request.request_id: request for request in observation.open_requests}
     known = [replace(asked, open=asked.request.request_id in listed) for asked in turn.requests]
     for asked in turn.requests:
@@ -162,11 +187,15 @@ def result_of(turn: Turn, turn_id: str, request_id: str, reply: Reply) -> Answer
 
 
 def answers_shown(turn: Turn, turn_id: str) -> tuple[AnswerResult, ...]:
-    """The latest answers whose fate is known."""
+    """The latest answers whose fate is known, and after them those that were kept and could then not be taken."""
     latest = [asked for asked in turn.requests if asked.given is not None and asked.given.ended is not None]
     results = (
         result_of(turn, turn_id, asked.request.request_id, asked.given.reply)
         for asked in latest[-ANSWERS_SHOWN:]
         if asked.given is not None
     )
-    return tuple(result for result in results if result is not None)
+    refused = (
+        AnswerResult(turn_id=turn_id, request_id=said.request_id, state=AnswerState.REFUSED, failure=said.failure)
+        for said in turn.refused_answers
+    )
+    return (*(result for result in results if result is not None), *refused)[-ANSWERS_SHOWN:]

@@ -18,18 +18,26 @@ from turnkeeper.turn import (
     AbortReported,
     Decision,
     Delivery,
+    Fact,
     GiveUpStop,
     IllegalTransitionError,
     Look,
     Settle,
     Stop,
     StopAsked,
+    StopCause,
     StopGivenUp,
     Suspicion,
     Turn,
     Wait,
 )
 from turnkeeper.vocabulary import EvidenceKind, Standing, Wake
+
+
+def heard(turn: Turn, fact: Fact) -> Turn:
+    """Whatever else becomes of it: somebody asked for a stop, and nothing may follow the turn by itself."""
+    asked = isinstance(fact, StopAsked) and fact.cause is StopCause.ASKED
+    return replace(turn, stop_wanted=True) if asked else turn
 
 
 def learn_of_stop(turn: Turn, fact: StopAsked | StopGivenUp | AbortReported, now: datetime) -> Turn:

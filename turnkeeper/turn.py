@@ -117,6 +117,14 @@ class AnswerGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerRefused:
+    """One that was kept as a signal is no answer: nobody waits for the refusal, so the turn remembers it."""
+
+    request_id: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyStarted:
     """The answer is about to leave."""
 
@@ -127,6 +135,11 @@ class ReplyStarted:
 class ReplyReported:
     request_id: str
     report: ReplyReport
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissed:
+    """The provider was asked to close what the turn had left open, and answered or did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +183,10 @@ Fact = (
     | SteerStarted
     | SteerReported
     | AnswerGiven
+    | AnswerRefused
     | ReplyStarted
     | ReplyReported
+    | Dismissed
     | Settled
 )
 
@@ -242,11 +257,18 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Dismiss:
+    """The end is decided, and the provider may still list these: close them, once."""
+
+    requests: tuple[OpenRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     outcome: Outcome
 
 
-Decision = OpenSession | Submit | SendSteer | Look | Abort | SendReply | GiveUp | GiveUpStop | Wait | Settle
+Decision = OpenSession | Submit | SendSteer | Look | Abort | SendReply | GiveUp | GiveUpStop | Wait | Dismiss | Settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +375,9 @@ class Turn:
     session_error: str | None = None
     steers: tuple[Steer, ...] = ()
     requests: tuple[Asked, ...] = ()
+    refused_answers: tuple[AnswerRefused, ...] = ()
     stop: Stop | None = None
+    stop_wanted: bool = False  # somebody asked to stop it, if only after its end was decided: nothing follows by itself
     verdict: Outcome | None = None
+    dismissed: bool = False
     outcome: Outcome | None = None

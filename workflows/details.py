@@ -7,7 +7,7 @@ from typing import Final
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from turnkeeper.messages import TurnRecord, TurnSnapshot
+    from turnkeeper.messages import AnswerResult, TurnRecord, TurnSnapshot
     from turnkeeper.observations import OpenRequest
     from turnkeeper.thread_messages import ThreadSnapshot
     from turnkeeper.threads import next_step, notes
@@ -37,10 +37,7 @@ def describe_turn(turn: TurnSnapshot) -> str:
     if turn.stop_requested_at is not None:
         rows.append(("stop", f"{turn.stop_requested_at:%H:%M:%S} UTC, {turn.stop}"))
     rows += [(f"open {request.kind}", _asked(request, turn.session_id)) for request in turn.open_requests]
-    rows += [
-        (f"answer to {answer.request_id}", f"{answer.state}, by {answer.by or 'nobody here'}")
-        for answer in turn.answers[-ANSWERS_SHOWN:]
-    ]
+    rows += [(f"answer to {answer.request_id}", _answered(answer)) for answer in turn.answers[-ANSWERS_SHOWN:]]
     if (outcome := turn.outcome) is not None:
         rows += [
             ("reason", f"**{outcome.reason}**"),
@@ -57,6 +54,12 @@ def _asked(request: OpenRequest, session_id: str | None) -> str:
     options = [option.label for question in request.questions for option in question.options]
     choice = f" ({', '.join(options)})" if options else ""
     return f"{request.title}{choice}: `{request.request_id}`{child}"
+
+
+def _answered(answer: AnswerResult) -> str:
+    if answer.failure is None:
+        return f"{answer.state}, by {answer.by or 'nobody here'}"
+    return f"{answer.state}: {answer.failure.message} {answer.failure.next_step}"
 
 
 def describe_thread(thread: ThreadSnapshot) -> str:

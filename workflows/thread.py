@@ -84,6 +84,7 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption):
         self._adopting = 0
         self._stopping_at_rest = 0
         self._refused = False
+        # Here and not where it is needed: in a handler a patch's marker may stand in another task than replay asks it.
         self._admits_beside = workflow.patched(ADMIT_BESIDE)
         self._ending = False
         self._closing = False
@@ -255,16 +256,18 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption):
             await self._steer()
             result = await self._turn
             outcome, session_id, context_lost = result.outcome, result.session_id, result.context_lost
+            stop_asked = result.stop_asked
             steered: tuple[str, ...] | None = result.steered
         except ChildWorkflowError as error:
             # Terminated by an operator, or failed by a fault of ours: the turn itself could not say how it ended.
             outcome = workflow_lost(_started_at(self._state), workflow.now(), type(error.cause).__name__)
             session_id, context_lost, steered = self._state.session_id, False, None
+            stop_asked = False
         self._turn, self._stop_early = None, None
         self._last = (queued.turn_id, outcome)
         # Threads that stopped a turn before queues were held went on: their histories have to replay so.
         hold = queueing.would_hold(self._state, outcome) and workflow.patched(HOLD_AFTER_STOP)
-        stop_asked = self._state.stopping
+        stop_asked = stop_asked or self._state.stopping
         state = threads.settled(self._state, outcome, session_id, context_lost=context_lost, hold=hold, steered=steered)
         self._state = continued(state, queued, outcome, workflow.now(), stop_asked=stop_asked)
 

@@ -60,7 +60,7 @@ class ThreadCommands:
         active = self._state.active
         if command.turn_id is None or queueing.stopped_by(self._state, command.idempotency_key) is not None:
             return
-        if active is None or active.turn_id != command.turn_id:
+        if not queueing.is_meant(active, command.turn_id):
             running = f"that is {active.turn_id}" if active else "none is"
             message = f"Turn {command.turn_id} is not the running one; {running}."
             raise to_application_error(RefusedError(message, code="not_running"))
@@ -74,7 +74,7 @@ class ThreadCommands:
     async def _ask_to_stop(self, command: Interrupt) -> str | None:
         """The turn that is being stopped now, or None when none is, or another one than was meant."""
         active = await self._turn_to_stop()
-        if active is None or command.turn_id not in {None, active.turn_id}:
+        if active is None or not queueing.is_meant(active, command.turn_id):
             return None
         self._state = queueing.stop_asked(self._state, active.turn_id, command.idempotency_key)
         await self._stop(command)

@@ -34,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.turn import (
         Abort,
         Decision,
+        Dismiss,
         EventsArrived,
         Fact,
         GiveUp,
@@ -111,6 +112,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
             context_lost=self._turn.context_lost,
             outcome=self._turn.outcome,
             steered=steering.answered(self._turn),
+            stop_asked=self._turn.stop_wanted,
         )
 
     # Messages.
@@ -122,8 +124,8 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
 
     @workflow.signal(description='Stop the turn. Plain JSON: {"why": "..."}')
     def interrupt(self, command: Interrupt) -> None:
-        """Stop the turn, if it is the one that was meant."""
-        if command.turn_id in {None, self._input.turn_id}:
+        """Stop the turn, if it is the one that was meant, or goes on with that one."""
+        if command.turn_id in {None, self._input.turn_id, self._input.continues}:
             self._learn(StopAsked(StopCause.ASKED, command.why, command.keep))
 
     @workflow.update(description="Stop the turn and answer when that is confirmed or declared unconfirmed.")
@@ -141,7 +143,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
 
     @interrupt_and_wait.validator
     def _check_interrupt(self, command: Interrupt) -> None:
-        if command.turn_id not in {None, self._input.turn_id}:
+        if command.turn_id not in {None, self._input.turn_id, self._input.continues}:
             message = f"Turn {command.turn_id} is not the running one; that is {self._input.turn_id}."
             raise to_application_error(RefusedError(message, code="not_running"))
 
@@ -219,7 +221,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
                 await self._look()
             case Abort():
                 await self._abort()
-            case SendReply():
+            case SendReply() | Dismiss():
                 await self._reply(decision)
             case GiveUp(cause, why):
                 self._learn(StopAsked(cause, why))
@@ -283,6 +285,8 @@ def _doing(decision: Decision | None) -> str:
             return "delivers a further prompt into the turn"
         case Abort():
             return "asks the provider to abort"
+        case Dismiss():
+            return "closes what it had asked"
         case SendReply(request=request):
             return f"answers the {request.kind}"
         case GiveUp() | GiveUpStop() | None:

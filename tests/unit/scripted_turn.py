@@ -28,6 +28,8 @@ from turnkeeper.turn import (
     Abort,
     AbortReported,
     Decision,
+    Dismiss,
+    Dismissed,
     EventsArrived,
     Fact,
     GiveUp,
@@ -122,6 +124,8 @@ class Play:
         self.decisions.append((self.now, self.turn, decision))
         self.log.append((self.now, decision))
         match decision:
+            case Dismiss():
+                self._learn(Dismissed())
             case Settle(outcome):
                 self._learn(Settled(outcome))
             case GiveUp(cause, why):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -203,7 +204,8 @@ def test_an_event_before_a_look_causes_only_that_one() -> None:
 def test_a_settled_turn_absorbs_everything_and_asks_for_nothing() -> None:
     story = running().looks(seen(Standing.SUCCEEDED))
     turn = story.learns(Settled(story.outcome)).turn
-    assert story.learns(STOP, LookStarted(), Observed(NO_ANSWER), ACCEPTED, SubmitStarted()).turn is turn
+    assert story.learns(LookStarted(), Observed(NO_ANSWER), ACCEPTED, SubmitStarted()).turn is turn
+    assert story.learns(STOP).turn == replace(turn, stop_wanted=True), "all but that a person wants it stopped"
     with pytest.raises(IllegalTransitionError):
         decide(turn, story.now + timedelta(days=1))
 

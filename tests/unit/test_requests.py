@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.scripted_turn import SILENT, T0, seconds
+from tests.unit.scripted_turn import SILENT, T0, seconds, seen
 from tests.unit.turn_story import ACCEPTED, NO_ANSWER, OPENED, RUNNING, STOP, Story, accepted
 from turnkeeper import replies, requests
 from turnkeeper.lifecycle import begin, state_of
@@ -27,12 +27,15 @@ from turnkeeper.observations import (
 )
 from turnkeeper.turn import (
     AnswerGiven,
+    Dismiss,
+    Dismissed,
     GiveUp,
     IllegalTransitionError,
     Look,
     ReplyReported,
     ReplyStarted,
     SendReply,
+    Settle,
     Settled,
     SubmitStarted,
 )
@@ -387,3 +390,28 @@ def test_whatever_happens_at_most_one_answer_is_delivered_and_its_fate_never_cha
         assert len(delivered) <= 1
         if delivered:
             assert state_of_answer(story, delivered[0]) is AnswerState.DELIVERED
+
+
+@pytest.mark.parametrize("standing", [Standing.ABORTED, Standing.FAILED])
+def test_what_a_turn_asked_when_it_was_last_at_work_is_closed_before_it_settles(standing: Standing) -> None:
+    story = waiting().looks(seen(standing, "over"))
+    assert isinstance(story.decision, Dismiss)
+    assert [request.request_id for request in story.decision.requests] == ["per_1"]
+    assert requests.open_requests(story.turn) == ()
+    assert isinstance(story.learns(Dismissed()).decision, Settle), "once"
+
+
+@pytest.mark.parametrize("standing", [Standing.SUCCEEDED, Standing.ABSORBED])
+def test_nothing_is_closed_behind_an_answer_or_in_another_clients_run(standing: Standing) -> None:
+    assert isinstance(waiting().looks(seen(standing, "over")).decision, Settle)
+
+
+def test_what_was_answered_elsewhere_before_the_end_is_not_closed() -> None:
+    story = waiting().looks(RUNNING).looks(seen(Standing.ABORTED, "over"))
+    assert isinstance(story.decision, Settle)
+
+
+def test_a_stop_is_heard_whenever_it_comes() -> None:
+    lost = waiting().looks(seen(Standing.ABORTED, "over")).learns(STOP)
+    assert lost.outcome.reason is Reason.ABORTED_ELSEWHERE, "the end stays what it was"
+    assert lost.turn.stop_wanted

@@ -23,6 +23,8 @@ from turnkeeper.observations import (
 from turnkeeper.turn import (
     AbortReported,
     Decision,
+    Dismiss,
+    Dismissed,
     Fact,
     GiveUp,
     LookStarted,
@@ -90,13 +92,15 @@ class Story:
     def outcome(self) -> Outcome:
         """How it ends now."""
         decision = self.decision
+        if isinstance(decision, Dismiss):  # what it had asked is closed first
+            decision = decide(learn(self.turn, Dismissed(), self.now), self.now)
         assert isinstance(decision, Settle), decision
         return decision.outcome
 
     @property
     def is_open(self) -> bool:
         """No end was decided."""
-        return not isinstance(self.decision, Settle | GiveUp)
+        return not isinstance(self.decision, Settle | Dismiss | GiveUp)
 
 
 def fresh(limits: TurnLimits | None = None, *, resume: bool = False) -> Story:

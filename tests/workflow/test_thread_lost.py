@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from tests.workflow.scripted_provider import NO_SESSION, RUNNING, Held, answered, opened, stands
-from tests.workflow.stage import QUICK, Stage, new_thread, result_of, snapshot
+import pytest
+
+from tests.e2e.waiting import until
+from tests.workflow.scripted_provider import ABORTED, NO_SESSION, RUNNING, Held, answered, asks, opened, stands
+from tests.workflow.stage import QUICK, Stage, new_thread, result_of, snapshot, tell
 from turnkeeper.continuation import CONTINUE_PROMPT
 from turnkeeper.limits import TurnLimits
-from turnkeeper.observations import SessionMissing
-from turnkeeper.vocabulary import OnLost, Reason, SessionStatus, Standing
+from turnkeeper.messages import Interrupt
+from turnkeeper.observations import Seen, SessionMissing
+from turnkeeper.vocabulary import EventKind, OnLost, Reason, SessionStatus, Standing
 
 HALTED = stands(Standing.HALTED, "begun")
 
@@ -78,6 +82,42 @@ async def test_a_turn_that_was_to_stop_is_not_continued(stage: Stage) -> None:
     assert (await stage.keeper.interrupt(thread)).was_running
     settled = await stage.settled_thread(thread)
     assert [turn.reason for turn in settled.recent] == [Reason.STOPPED]
+
+
+async def test_a_stop_of_the_turn_itself_after_its_loss_is_decided_still_wins(stage: Stage) -> None:
+    closing = Held()
+    stage.provider.says("look", asks(), HALTED).says("answer", closing)
+    thread = new_thread()
+    await stage.start(thread, on_lost=OnLost.CONTINUE, limits=QUICK)
+    turn = stage.turn_of(thread)
+    await until(lambda: snapshot(turn), lambda now: now.open_requests)
+    await tell(turn, EventKind.IDLE)
+    await stage.provider.called("answer")
+    await turn.signal("interrupt", Interrupt(turn_id="t1"))
+    closing.released.set()
+    settled = await stage.settled_thread(thread)
+    assert [turn.reason for turn in settled.recent] == [Reason.PROVIDER_LOST_TURN]
+    assert stage.provider.count("submit") == 1
+
+
+@pytest.mark.parametrize("straight", [False, True])
+async def test_a_stop_of_a_lost_turn_stops_what_goes_on_with_it(stage: Stage, *, straight: bool) -> None:
+    def look(_: object) -> Seen:
+        if stage.provider.count("abort"):
+            return ABORTED
+        return HALTED if stage.provider.count("submit") == 1 else RUNNING
+
+    stage.provider.says("look", look)
+    thread = new_thread()
+    await stage.start(thread, on_lost=OnLost.CONTINUE, limits=QUICK)
+    await stage.provider.called("submit", times=2)
+    if straight:
+        await stage.turn_of(thread).signal("interrupt", Interrupt(turn_id="t1"))
+    else:
+        stopped = await stage.keeper.interrupt(thread, "t1")
+        assert (stopped.turn_id, stopped.confirmed) == ("t2", True)
+    settled = await stage.settled_thread(thread, turns=2)
+    assert [turn.reason for turn in settled.recent] == [Reason.PROVIDER_LOST_TURN, Reason.STOPPED]
 
 
 async def test_a_context_that_was_lost_shows_in_the_thread_and_its_turn(skipping_stage: Stage) -> None:

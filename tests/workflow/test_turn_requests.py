@@ -10,13 +10,24 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
 from tests.e2e.waiting import until
-from tests.workflow.scripted_provider import ABORTED, AWAY, RUNNING, SILENT, Held, answered, asking, asks
-from tests.workflow.stage import QUICK, Stage, TurnHandle, new_thread, outcome_of, snapshot
+from tests.workflow.scripted_provider import ABORTED, AWAY, HANGS, RUNNING, SILENT, Held, answered, asking, asks, stands
+from tests.workflow.stage import QUICK, Stage, TurnHandle, new_thread, outcome_of, snapshot, tell
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import Answer, AnswerResult, Interrupt, PermissionRule, TurnInput
-from turnkeeper.observations import Gone, OpenRequest, Question, Refused, Reply
-from turnkeeper.vocabulary import AnsweredBy, AnswerState, PermissionReply, PolicyAction, Reason, TurnState
+from turnkeeper.observations import Gone, OpenRequest, Question, Refused, Reply, Seen
+from turnkeeper.vocabulary import (
+    AnsweredBy,
+    AnswerState,
+    EventKind,
+    PermissionReply,
+    PolicyAction,
+    Reason,
+    Standing,
+    TurnState,
+)
+from workflows import turn_answers
+from workflows.details import describe_turn
 
 ONCE: Final = Reply(permission=PermissionReply.ONCE)
 ALLOWED: Final = Answer(request_id="per_1", permission=PermissionReply.ONCE)
@@ -137,9 +148,17 @@ async def test_a_provider_that_is_away_gets_the_answer_later(stage: Stage) -> No
     await outcome_of(turn)
 
 
-async def test_a_signal_does_the_same_and_a_wrong_one_nothing(stage: Stage) -> None:
+async def test_a_signal_does_the_same_and_a_wrong_one_says_why_it_did_nothing(stage: Stage) -> None:
     turn = await asking_turn(stage)
     await turn.signal("request_answer", Answer(request_id="per_9", permission=PermissionReply.ONCE))
+    await turn.signal("request_answer", Answer(request_id="per_1", answers=(("red",),)))
+    refused = (await snapshot(turn)).answers
+    assert [(answer.request_id, answer.state) for answer in refused] == [
+        ("per_9", AnswerState.REFUSED),
+        ("per_1", AnswerState.REFUSED),
+    ]
+    assert [answer.failure.code for answer in refused if answer.failure] == ["unknown_request", "wrong_answer"]
+    assert "never saw a request 'per_9'" in describe_turn(await snapshot(turn))
     await turn.signal("request_answer", ALLOWED)
     assert (await outcome_of(turn)).reason is Reason.FINISHED
     assert stage.provider.count("answer") == 1
@@ -241,3 +260,38 @@ async def test_what_it_waits_for_is_seen_again_after_the_provider_was_away(stage
     await until(lambda: snapshot(turn), lambda now: len(now.open_requests) == 2)
     stage.provider.says("look", RUNNING, answered())
     await outcome_of(turn)
+
+
+@pytest.mark.parametrize("end", [ABORTED, stands(Standing.FAILED), stands(Standing.HALTED)])
+async def test_what_an_ended_turn_had_asked_is_closed_in_the_provider_too(stage: Stage, end: Seen) -> None:
+    stage.provider.says("look", asking(BASH, QUESTION), end)
+    turn = await stage.turn(limits=QUICK)
+    await until(lambda: snapshot(turn), lambda now: now.open_requests)
+    await tell(turn, EventKind.IDLE)
+    outcome = await outcome_of(turn)
+    assert outcome.state in {TurnState.INTERRUPTED, TurnState.ERROR}
+    replies = {request.request_id: request.reply for request in stage.provider.requests("answer")}
+    assert replies == {"per_1": Reply(permission=PermissionReply.REJECT), "que_1": Reply()}
+    assert (await snapshot(turn)).open_requests == ()
+
+
+async def test_a_provider_that_cannot_close_it_keeps_no_turn_from_its_end(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_answers, "DISMISS_LIMIT", timedelta(seconds=0.5))
+    stage.provider.says("look", asking(BASH), ABORTED).says("answer", HANGS)
+    turn = await stage.turn(limits=QUICK)
+    await until(lambda: snapshot(turn), lambda now: now.open_requests)
+    await tell(turn, EventKind.IDLE)
+    assert (await outcome_of(turn)).reason is Reason.ABORTED_ELSEWHERE
+
+
+async def test_what_somebody_else_answered_is_not_closed_again(stage: Stage) -> None:
+    stage.provider.says("look", asking(BASH), RUNNING, ABORTED)
+    turn = await stage.turn(limits=QUICK)
+    await until(lambda: snapshot(turn), lambda now: now.open_requests)
+    await tell(turn, EventKind.REQUEST_CLOSED)
+    await stage.provider.called("look", times=2)
+    await tell(turn, EventKind.IDLE)
+    await outcome_of(turn)
+    assert stage.provider.count("answer") == 0

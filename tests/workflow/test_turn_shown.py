@@ -24,8 +24,8 @@ PROMPT = f"{BEGIN}, {'carefully, ' * 8}{PRIVATE}"
 
 TURN_EVENTS = 14
 """Events of a turn that is settled by its first look; ten more when its calls are not local. Only ever lower it."""
-THREAD_EVENTS = 16
-"""Events of a thread after its first turn."""
+THREAD_EVENTS = 18
+"""Events of a thread after its first turn, two of them the patch that its starts are checked by (`ADMIT_BESIDE`)."""
 
 
 async def shown(handle: WorkflowHandle[Any, Any]) -> str:

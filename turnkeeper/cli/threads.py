@@ -195,6 +195,10 @@ def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot |
         for request in turn.open_requests:
             found.append(f"waiting for you: {one_line(f'{request.kind} {request.title}', lines.LINE_CHARACTERS)}")
             found += [f"    {line}" for line in lines.answering(thread.thread_id, request)]
+        for answer in turn.answers:
+            if answer.failure is not None:
+                why = f"{answer.state} {answer.failure.message} {answer.failure.next_step}"
+                found.append(f"answer to {answer.request_id}: {one_line(why, lines.LINE_CHARACTERS)}")
     turns = [*thread.recent, *([thread.active] if thread.active else []), *thread.queued]
     if turns:
         rows = [(_turn_words(item), one_line(item.prompt_start, PROMPT_SHOWN), item.error or "") for item in turns]
