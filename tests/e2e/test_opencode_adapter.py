@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 from pydantic import JsonValue, SecretStr
 
-from tests.e2e.waiting import DEADLINE, POLL, until
+from tests.e2e.waiting import DEADLINE, until
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.errors import ProviderRefusedError, ProviderUnreachableError
 from turnkeeper.observations import (
@@ -177,9 +177,12 @@ async def test_no_reading_of_the_first_second_settles_a_turn(client: OpenCodeCli
     await conversation.open()
     began = asyncio.create_task(conversation.submit(plan(DONE), "msg_2023411db001AuKVkzq8SsSkBN"))
     readings: list[Observation] = []
-    while not readings or not (isinstance(readings[-1], Seen) and readings[-1].standing in CONCLUSIVE):
-        readings.append(await conversation.look("msg_2023411db001AuKVkzq8SsSkBN"))
-        await asyncio.sleep(POLL / 2)
+
+    def over(reading: Observation) -> bool:
+        readings.append(reading)
+        return isinstance(reading, Seen) and reading.standing in CONCLUSIVE
+
+    await until(lambda: conversation.look("msg_2023411db001AuKVkzq8SsSkBN"), over)
     assert await began == PerhapsSent(taken=True)
     for reading in readings[:-1]:
         assert isinstance(reading, Seen) or reading in (
@@ -202,14 +205,22 @@ async def test_a_tool_that_writes_a_file(conversation: Conversation, workspace: 
     assert (found.standing, found.usage.model_calls) == (Standing.SUCCEEDED, 2)
 
 
-async def test_progress_of_a_running_command_moves_the_fingerprint(conversation: Conversation) -> None:
-    message_id = await conversation.begin(plan(bash("for i in 1 2 3 4 5 6; do echo $i; sleep 0.3; done"), DONE))
-    fingerprints = set()
-    while (found := await conversation.seen(message_id)).standing not in CONCLUSIVE:
-        if found.open_tools:
-            fingerprints.add(found.fingerprint)
-        await asyncio.sleep(0.1)
-    assert len(fingerprints) > 2
+async def test_progress_of_a_running_command_moves_the_fingerprint(conversation: Conversation, workspace: Path) -> None:
+    """It says its next word only once the last one was noticed; starting up moves the fingerprint twice at most."""
+    words = [f"progress-{number}" for number in range(5)]
+    command = "; ".join(f"echo {word}; until [ -e {word} ]; do sleep 0.05; done" for word in words)
+    message_id = await conversation.begin(plan(bash(command), DONE))
+    noticed: set[str] = set()
+
+    def moved(found: Observation) -> bool:
+        return isinstance(found, Seen) and found.open_tools > 0 and found.fingerprint not in noticed
+
+    for word in words:
+        found = await until(lambda: conversation.look(message_id), moved)
+        assert isinstance(found, Seen)
+        noticed.add(found.fingerprint)
+        (workspace / word).touch()
+    assert (await conversation.ends(message_id)).standing is Standing.SUCCEEDED
 
 
 async def test_a_failing_model_provider(conversation: Conversation) -> None:

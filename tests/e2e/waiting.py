@@ -1,4 +1,4 @@
-"""Waiting in tests: on a condition, with a deadline, never for a fixed time."""
+"""Waiting in tests: on a condition, with a deadline. Only that something does *not* happen takes a fixed time."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ async def until(
             raise AssertionError(f"not within {deadline:g} s; last: {value!r}")
         await asyncio.sleep(POLL)
     return value
+
+
+async def stays(check: Callable[[], Awaitable[None]], *, seconds: float) -> None:
+    """What `check` asserts holds all the time: the only way to see that nothing happens."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while loop.time() < end:
+        await check()
+        await asyncio.sleep(POLL)
 
 
 async def until_true(check: Callable[[], object], *, deadline: float = DEADLINE) -> None:

@@ -96,6 +96,15 @@ class Deployment:
         await session.until(lambda messages: len(messages) > 1)
         return session
 
+    async def until_streaming(self, started: StartedTurn) -> BareSession:
+        """The provider session, once the answer's text flows: an abort is not lost any more.
+
+        OpenCode stores the text's part with its first token, and empty until its last.
+        """
+        session = await self.until_running(started)
+        await session.until(lambda messages: any(part["type"] == "text" for part in messages[-1]["parts"]))
+        return session
+
 
 def new_thread() -> str:
     return f"thread-{uuid.uuid4().hex[:12]}"

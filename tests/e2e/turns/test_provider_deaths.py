@@ -192,8 +192,7 @@ async def _unreachable(deployment: Deployment, started: StartedTurn, sent: str) 
 
 async def test_a_session_deleted_in_the_middle(deployment: Deployment) -> None:
     started = await deployment.start(plan(slow_text(20)))
-    session = await deployment.until_running(started)
-    await asyncio.sleep(1)
+    session = await deployment.until_streaming(started)
     (await deployment.truth.delete(f"/session/{session.id}")).raise_for_status()
     result = await deployment.keeper.wait(started)
     assert_ended(result.outcome, TurnState.INTERRUPTED, Reason.SESSION_GONE, woken_by=(Wake.EVENT, Wake.TIMER))

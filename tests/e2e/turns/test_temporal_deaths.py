@@ -25,6 +25,13 @@ ANY_LOOK = (Wake.EVENT, Wake.TIMER, Wake.ATTACH, Wake.SUBMIT)
 
 PROMPT = "/prompt_async"
 
+AWAY = 2.0
+"""Seconds of an outage that the short turn ends in. Not until it is seen to have ended: a client's call is tried again
+for 10 s, and on a busy machine that takes longer."""
+
+ASKED_IN_VAIN = 1.0
+"""Seconds of an outage in which a stop is asked for again and again: nothing is there whose state could be seen."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -55,7 +62,7 @@ async def test_killed_in_the_middle(stack: Stack, measured: Measured) -> None:
         await deployment.until_running(started)
     waiting = asyncio.create_task(deployment.keeper.wait(goes_on))  # a caller's wait outlives the outage
     await stack.temporal.kill()
-    await asyncio.sleep(2)
+    await asyncio.sleep(AWAY)
     await stack.temporal.start()
     back = monotonic()
     for started, what in ((ends_meanwhile, "ended while it was away"), (goes_on, "went on")):
@@ -85,7 +92,7 @@ async def test_a_stop_during_the_outage_is_done_after_it(stack: Stack) -> None:
     session = await deployment.until_running(started)
     await stack.temporal.kill()
     stopping = asyncio.create_task(deployment.keeper.interrupt(started.thread_id))
-    await asyncio.sleep(1)
+    await asyncio.sleep(ASKED_IN_VAIN)
     await stack.temporal.start()
     answer = await stopping
     assert answer.confirmed
