@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,8 +19,17 @@ from turnkeeper.messages import (
     thread_workflow_id,
     turn_workflow_id,
 )
-from turnkeeper.observations import OpenRequest, Question, RelayStatus
-from turnkeeper.vocabulary import AnsweredBy, EventKind, OnLost, PermissionReply, PolicyAction, Standing, TurnState
+from turnkeeper.observations import LookRequest, OpenRequest, Question, RelayStatus, Seen
+from turnkeeper.vocabulary import (
+    AnsweredBy,
+    EventKind,
+    OnBusy,
+    OnLost,
+    PermissionReply,
+    PolicyAction,
+    Standing,
+    TurnState,
+)
 
 EARLY: Final = 51
 """History events after which the thread of `continued` continues as new: the least that is allowed."""
@@ -220,6 +230,33 @@ async def stopped(stage: Stage) -> list[Take]:
     return [Take("thread_stopped", thread_workflow_id("stopped"))]
 
 
+async def steered(stage: Stage) -> list[Take]:
+    """Two prompts into a running turn: one is taken up, the other is left behind and becomes the next turn."""
+    over = asyncio.Event()
+
+    def look(request: LookRequest) -> Seen:
+        reading = answered() if over.is_set() else RUNNING
+        return reading.model_copy(update={"steered": request.steers, "unanswered": request.steers[1:]})
+
+    stage.provider.says("look", look)
+    await stage.start("steered", "Write the changelog", idempotency_key="first", limits=QUICK)
+    await stage.provider.called("submit")
+    turn = stage.turn_of("steered")
+    run_id = (await turn.describe()).run_id
+    for prompt in ("Shorter", "And in French"):
+        start = await stage.start("steered", prompt, idempotency_key=prompt, on_busy=OnBusy.STEER, limits=QUICK)
+        if start.result is None or not start.result.steered:
+            raise AssertionError(f"{prompt!r} was to go into the turn")
+    over.set()
+    await tell(turn, EventKind.IDLE)
+    settled = await stage.settled_thread("steered", turns=3)
+    ends = {one.turn_id: one.steered_into for one in settled.recent}
+    if ends != {"t1": None, "t2": "t1", "t3": None}:
+        raise AssertionError(f"went into {ends}")
+    thread, turn_take = thread_and_turn("steered")
+    return [thread, Take(turn_take.name, turn_take.workflow_id, run_id)]
+
+
 def thread_and_turn(name: str) -> list[Take]:
     return [Take(f"thread_{name}", thread_workflow_id(name)), Take(f"turn_{name}", turn_workflow_id(name))]
 
@@ -235,6 +272,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     resumed,
     edited,
     stopped,
+    steered,
 )
 """Each is played on a stage of its own."""
 
@@ -248,6 +286,7 @@ NAMES: Final = (
     "thread_lost",
     "thread_normal",
     "thread_resumed",
+    "thread_steered",
     "thread_stopped",
     "thread_stopped_unasked",
     "turn_adopted",
@@ -256,5 +295,6 @@ NAMES: Final = (
     "turn_lost",
     "turn_normal",
     "turn_resumed",
+    "turn_steered",
 )
 """The files that a recording makes; `thread_stopped_unasked` is that scene before a stop at rest asked the provider."""

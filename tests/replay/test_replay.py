@@ -20,7 +20,7 @@ import workflows.turn
 from tests.replay.record import HISTORIES, IDENTITY
 from tests.replay.scenes import NAMES
 from tests.workflow.stage import replayer
-from turnkeeper import adoption, queueing, replies
+from turnkeeper import adoption, queueing, replies, steering
 from workflows import calls
 from workflows.thread import ThreadWorkflow
 from workflows.turn import TurnWorkflow
@@ -133,6 +133,20 @@ def knows_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflow, "patched", lambda _: True)
 
 
+def hands_nothing_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt for a running turn that its thread keeps to itself."""
+
+    async def steer(*_: object) -> None:
+        """Tells nobody."""
+
+    monkeypatch.setattr(ThreadWorkflow, "_steer", steer)
+
+
+def steers_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that its turn was given and does not send."""
+    monkeypatch.setattr(steering, "due", lambda *_: None)
+
+
 def rests_after_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoint's activity under other terms: one that a replay compares."""
     monkeypatch.setattr(workflow, "execute_activity", lambda *_, **__: workflow.sleep(1))
@@ -157,6 +171,8 @@ MUTATIONS: Final[tuple[tuple[Mutation, str], ...]] = (
     (stops_nothing, "thread_edited"),
     (pauses_before_each_turn, "thread_stopped"),
     (knows_no_version, "thread_stopped_unasked"),
+    (hands_nothing_on, "thread_steered"),
+    (steers_nowhere, "turn_steered"),
     (rests_after_a_relay, "endpoint_relayed"),
 )
 
