@@ -179,6 +179,31 @@ async def test_no_ghost_stays_after_a_stop(deployment: Deployment) -> None:
         assert (await deployment.keeper.turn(started.thread_id)).open_requests == ()
 
 
+async def test_no_ghost_stays_after_somebody_elses_abort(deployment: Deployment) -> None:
+    for prompt in (ASK, "ask Which colour? red, green"):
+        started = await deployment.start(prompt)
+        request = await waiting(deployment, started)
+        assert await still_listed(deployment, request.session_id)
+        await deployment.session(request.session_id).abort()
+        result = await deployment.settled(started)
+        assert result.outcome.reason is Reason.ABORTED_ELSEWHERE
+        assert await still_listed(deployment, request.session_id) == []
+        assert (await deployment.keeper.turn(started.thread_id)).open_requests == ()
+
+
+async def test_a_childs_request_is_rejected_and_the_parent_goes_on(deployment: Deployment) -> None:
+    for ask in (ASK, "ask Which colour? red, green"):
+        started = await deployment.start(f"sub-agent: {ask}")
+        request = await waiting(deployment, started)
+        turn = await deployment.keeper.turn(started.thread_id)
+        assert request.session_id != turn.session_id
+        answer = await deployment.keeper.answer(started.thread_id, request.request_id, reject=True)
+        assert answer.state is AnswerState.DELIVERED
+        result = await deployment.settled(started)
+        assert_ended(result.outcome, TurnState.COMPLETED, Reason.FINISHED, woken_by=SOON)
+        assert await still_listed(deployment, request.session_id) == []
+
+
 async def test_it_goes_on_waiting_when_the_worker_is_replaced(
     own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path
 ) -> None:
