@@ -7,13 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+import pytest
 from temporalio.client import Client
 
 from tests.e2e.turns.deployment import Deployment, assert_ended, deployed
+from tests.e2e.turns.gate import Gate
 from tests.e2e.turns.prompts import DONE, SHORT, Step, bash, plan, short, slow_text
 from tests.e2e.waiting import until
 from turnkeeper.client import StartedTurn
 from turnkeeper.dev.opencode_server import OpenCodeServer
+from turnkeeper.errors import ServiceUnavailableError
 from turnkeeper.messages import PermissionRule, TurnResult
 from turnkeeper.observations import OpenRequest
 from turnkeeper.vocabulary import AnsweredBy, AnswerState, PermissionReply, PolicyAction, Reason, TurnState, Wake
@@ -216,3 +219,26 @@ async def test_it_goes_on_waiting_when_the_worker_is_replaced(
         assert turn.open_requests == (request,)
         await second.keeper.answer(started.thread_id, request.request_id, permission=PermissionReply.ONCE)
         await finishes(second, started)
+
+
+async def test_an_answer_given_while_the_provider_is_away_is_delivered_once_when_it_is_back(
+    temporal_client: Client, opencode: OpenCodeServer, workspace: Path, root: Path
+) -> None:
+    async with (
+        Gate.before(opencode.port) as gate,
+        deployed(temporal_client, opencode, directory=workspace, root=root, url=gate.url) as deployment,
+    ):
+        started = await deployment.start(ASK)
+        request = await waiting(deployment, started)
+        gate.cut("/")
+        with pytest.raises(ServiceUnavailableError) as kept:
+            await deployment.keeper.answer(
+                started.thread_id, request.request_id, permission=PermissionReply.ONCE, within=2
+            )
+        assert kept.value.detail_code == "answer_kept"
+        assert await still_listed(deployment, request.session_id), "OpenCode has not heard of it"
+        gate.let_pass()
+        result = await finishes(deployment, started)
+        assert await tool_outputs(deployment, result) == ["ask me\n"]
+        (answer,) = (await deployment.keeper.turn(started.thread_id)).answers
+        assert (answer.state, answer.by) == (AnswerState.DELIVERED, AnsweredBy.PERSON)
