@@ -27,6 +27,7 @@ from turnkeeper.observations import (
 )
 from turnkeeper.outcomes import with_verdict
 from turnkeeper.readings import session_busy, session_gone, unreachable
+from turnkeeper.stopping import perhaps_sent_before
 from turnkeeper.turn import (
     Delivery,
     IllegalTransitionError,
@@ -68,7 +69,8 @@ def _session_reported(turn: Turn, report: SessionReport, now: datetime) -> Turn:
                 raise IllegalTransitionError("a session that was to be created was reported missing")
             if turn.bound:
                 return session_gone(turn, now)
-            return replace(turn, resume=False, context_lost=True, look_due=None, retries=0, unreachable_since=None)
+            fresh = replace(turn, resume=False, context_lost=True, tried_before=False)
+            return replace(fresh, look_due=None, retries=0, unreachable_since=None)
         case Refused(failure=failure):
             return _refused(turn, failure, now)
         case Unreachable(failure=failure):
@@ -100,12 +102,12 @@ def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
         case NotSent() if turn.delivery is Delivery.ACCEPTED:
             return turn  # an earlier submit arrived after all, and a look has seen it
         case NotSent(failure=failure):
-            return unreachable(replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1), failure, now)
+            turn = replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1)
+            return unreachable(perhaps_sent_before(turn, now), failure, now)
         case SessionBusy():
             # Opened anew: that waits until the session is idle. A session that is busy was resumed, not created.
-            return session_busy(
-                replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1, session_open=not turn.resume), now
-            )
+            turn = replace(turn, delivery=Delivery.UNSENT, submits=turn.submits - 1, session_open=not turn.resume)
+            return session_busy(perhaps_sent_before(turn, now), now)
         case Refused(failure=failure):
             return _refused(turn, failure, now)
         case NotThere():

@@ -75,12 +75,14 @@ def begin(
     *,
     resume: bool,
     session_open: bool = False,
+    tried_before: bool = False,
     bound: bool = False,
     permissions: tuple[PermissionRule, ...] = (),
 ) -> Turn:
     """A turn that nobody has worked on.
 
-    `resume`: the provider session was used before; `session_open`: it was just opened; `bound`: no other will do.
+    `resume`: the provider session was used before; `session_open`: it was just opened; `bound`: no other will do;
+    `tried_before`: whoever began the turn was lost, and nobody knows what became of the prompt.
     """
     return Turn(
         limits=limits,
@@ -89,6 +91,7 @@ def begin(
         progress_at=now,
         resume=resume,
         session_open=session_open,
+        tried_before=tried_before,
         bound=bound,
     )
 
@@ -281,7 +284,8 @@ def _wait(turn: Turn, reason: str, *until: datetime | None) -> Wait:
 
 def _provider_unreachable(turn: Turn, now: datetime) -> Settle:
     silent = turn.limits.unreachable_timeout.total_seconds()
-    sent = "the prompt was not sent" if turn.delivery is Delivery.UNSENT else "the agent may still be at work"
+    unsent = turn.delivery is Delivery.UNSENT and not turn.tried_before
+    sent = "the prompt was not sent" if unsent else "the agent may still be at work"
     detail = f"no answer for {silent:g} s; {sent}"
     reason, kind = Reason.PROVIDER_UNREACHABLE, EvidenceKind.TIMER
     return Settle(outcome_of(turn, reason, kind, detail, now, failure=turn.unreachable))

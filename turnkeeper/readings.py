@@ -152,7 +152,7 @@ def _prompt_missing(turn: Turn, now: datetime, *, busy: bool) -> Turn:
         return turn
     if turn.submits < MAX_SUBMITS:
         # Confirmed absent after the whole budget: the only case in which a prompt is sent a second time.
-        return replace(turn, delivery=Delivery.UNSENT, suspicion=None, look_due=None)
+        return replace(turn, delivery=Delivery.UNSENT, tried_before=False, suspicion=None, look_due=None)
     return _rejected(turn, f"sent {turn.submits} times, never stored", now)
 
 

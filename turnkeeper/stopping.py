@@ -56,10 +56,17 @@ def learn_of_stop(turn: Turn, fact: StopAsked | StopGivenUp | AbortReported, now
 def _stop_asked(turn: Turn, stop: Stop) -> Turn:
     """A second stop joins the first; one that ends the turn whatever happens outdoes one that would keep it."""
     if turn.stop is None:
-        return replace(turn, stop=stop, suspicion=None)
+        return perhaps_sent_before(replace(turn, stop=stop, suspicion=None), stop.asked_at)
     if turn.stop.keep and not stop.keep:
         return replace(turn, stop=replace(turn.stop, keep=False, cause=stop.cause, why=stop.why))
     return turn
+
+
+def perhaps_sent_before(turn: Turn, now: datetime) -> Turn:
+    """A stop of a turn that did not send its prompt: what a lost try sent is stopped like any prompt on its way."""
+    if turn.delivery is not Delivery.UNSENT or not turn.tried_before or turn.stop is None:
+        return turn
+    return replace(turn, delivery=Delivery.PERHAPS_SENT, sent_at=turn.sent_at or turn.started_at, submit_ended_at=now)
 
 
 def _abort_reported(turn: Turn, report: AbortReport, now: datetime) -> Turn:

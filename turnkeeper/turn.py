@@ -347,6 +347,7 @@ class Turn:
     permissions: tuple[PermissionRule, ...] = ()
     started_at: datetime
     resume: bool = False
+    tried_before: bool = False  # by a try that was lost, and that may have sent the prompt into the known session
     bound: bool = False  # to that very session: without it the prompt makes no sense, so none is begun afresh
     session_open: bool = False
     context_lost: bool = False

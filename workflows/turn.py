@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Final
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -56,7 +57,11 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.vocabulary import TurnState
     from workflows.details import describe_turn
     from workflows.turn_answers import TurnAnswers
+    from workflows.turn_calls import perhaps_tried_before
     from workflows.turn_steers import TurnSteers
+
+LOST_TRY_PATCH: Final = "lost-try"
+"""A turn whose first task was lost does not say any more that nothing was sent. Only such turns have the marker."""
 
 
 # A broken rule is our fault: the turn fails and its thread says so, instead of retrying the same step for ever.
@@ -69,11 +74,18 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
         """Mint the client message id, once: it is in history, so whatever is retried sends the same one."""
         self._input = turn
         resume = turn.session_id is not None and not turn.session_is_new
+        tried_before = (
+            turn.session_id is not None
+            and turn.adopted_message_id is None
+            and perhaps_tried_before()
+            and workflow.patched(LOST_TRY_PATCH)
+        )
         self._turn = begin(
             turn.limits,
             workflow.now(),
             resume=resume,
             session_open=turn.session_is_new,
+            tried_before=tried_before,
             bound=turn.continues is not None,
             permissions=turn.permissions,
         )

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 EVENTS_BEFORE_FIRST_TASK: Final = 3
 """Started, task scheduled, task started."""
 
+EVENTS_AFTER_A_LOST_TASK: Final = 6
+"""The lost one's end and another scheduled and started (measured). Signals that came before the first task can make it
+as many: what never was lost is then stopped with more care than it needs."""
+
 
 class TurnCalls:
     """The calls of the decisions that every turn needs; its parts `turn_answers` and `turn_steers` add theirs."""
@@ -203,6 +207,14 @@ class TurnCalls:
         return self._session_id
 
 
+def perhaps_tried_before() -> bool:
+    """May a first task that was lost, or a run from before a reset, have done what no history tells of?"""
+    info = workflow.info()
+    return info.get_current_history_length() >= EVENTS_AFTER_A_LOST_TASK or info.run_id != info.first_execution_run_id
+
+
 def _in_first_try_of_first_task() -> bool:
     """Only then is the history so short: a task that is repeated has the lost one's start and end before it."""
-    return workflow.info().get_current_history_length() == EVENTS_BEFORE_FIRST_TASK
+    info = workflow.info()
+    short = info.get_current_history_length() == EVENTS_BEFORE_FIRST_TASK
+    return short and info.run_id == info.first_execution_run_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.scripted_turn import seen
+from tests.unit.scripted_turn import T0, seen
 from tests.unit.turn_story import (
     ABORTED,
     NO_ANSWER,
@@ -22,6 +22,8 @@ from tests.unit.turn_story import (
     running,
     submitting,
 )
+from turnkeeper.lifecycle import begin
+from turnkeeper.limits import TurnLimits
 from turnkeeper.outcomes import stop_words
 from turnkeeper.turn import Abort, IllegalTransitionError, Look, StopAsked, StopCause, SubmitStarted
 from turnkeeper.vocabulary import EvidenceKind, Reason, Standing, TurnState, Wake
@@ -39,6 +41,31 @@ def test_a_stop_before_anything_was_sent_is_confirmed_at_once() -> None:
     outcome = fresh().learns(OPENED, STOP).outcome
     assert (outcome.reason, outcome.confirmed) == (Reason.STOPPED, True)
     assert outcome.evidence.kind is EvidenceKind.COMMAND
+
+
+def tried_before() -> Story:
+    """Begun by a worker that died: nobody knows whether it sent the prompt."""
+    return Story(begin(TurnLimits(), T0, resume=False, session_open=True, tried_before=True))
+
+
+def test_a_stop_aborts_what_a_lost_try_may_have_sent() -> None:
+    story = tried_before().learns(STOP)
+    assert story.decision == Abort()
+    outcome = story.learns(ABORTED).looks(RUNNING).after(1).learns(ABORTED).looks(seen(Standing.ABORTED)).outcome
+    assert (outcome.reason, outcome.confirmed, outcome.evidence.kind) == (Reason.STOPPED, True, EvidenceKind.SNAPSHOT)
+
+
+def test_a_stop_after_a_lost_try_is_confirmed_when_nothing_appears_for_long_enough() -> None:
+    story = tried_before().learns(STOP, ABORTED).looks(NO_PROMPT).after(4.9).learns(ABORTED).looks(NO_PROMPT)
+    assert story.is_open
+    assert story.after(0.2).learns(ABORTED).looks(NO_PROMPT).outcome.confirmed
+
+
+@pytest.mark.parametrize("stopped_first", [True, False])
+def test_what_this_try_did_not_send_the_lost_one_may_have(stopped_first: bool) -> None:  # noqa: FBT001 - a parameter
+    story = tried_before().learns(SubmitStarted())
+    story = story.learns(STOP, NOT_SENT) if stopped_first else story.learns(NOT_SENT, STOP)
+    assert story.decision == Abort()
 
 
 def test_what_was_said_of_a_stop_is_kept_with_the_outcome() -> None:

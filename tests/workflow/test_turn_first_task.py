@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.workflow.scripted_provider import answered
+from tests.e2e.waiting import until_true
+from tests.workflow.scripted_provider import ABORTED, RUNNING, Held, answered
 from tests.workflow.stage import Stage, events_of, new_thread
+from turnkeeper.messages import Interrupt
 from turnkeeper.observations import Accepted, PerhapsSent
-from turnkeeper.vocabulary import Reason
+from turnkeeper.vocabulary import EvidenceKind, Reason
 from workflows.turn import TurnWorkflow
 
 
@@ -43,6 +45,26 @@ async def test_a_lost_first_task_sends_the_same_prompt_after_looking_for_it(
     assert (sent.fresh_session, again.fresh_session) == (True, False)
     assert (sent.session_id, sent.message_id) == (again.session_id, again.message_id)
     assert "activity_task_scheduled" in await events_of(skipping_stage.turn_of(thread)), "it runs at most once"
+
+
+async def test_a_stop_does_not_believe_that_the_lost_first_task_sent_nothing(
+    skipping_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent works on the prompt of the lost try; nobody may be told that nothing had been sent."""
+    provider = skipping_stage.provider
+    _lose_first_task_after_submit(monkeypatch)
+    sending = Held(PerhapsSent(taken=True))
+    provider.says("submit", sending).says("look", lambda _: ABORTED if provider.count("abort") else RUNNING)
+    thread = new_thread()
+    started = await skipping_stage.start(thread)
+    await until_true(lambda: provider.count("submit") == 1)
+    await skipping_stage.turn_of(thread).signal("interrupt", Interrupt(why="enough"))
+    sending.released.set()
+    outcome = (await skipping_stage.keeper.wait(started)).outcome
+    assert (outcome.reason, outcome.confirmed) == (Reason.STOPPED, True)
+    assert outcome.evidence.kind is EvidenceKind.SNAPSHOT
+    assert provider.count("submit") == 1
+    assert provider.count("abort") == 1
 
 
 def _lose_first_task_after_submit(monkeypatch: pytest.MonkeyPatch) -> None:
