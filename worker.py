@@ -33,7 +33,7 @@ from activities.look import LookActivities
 from activities.relay import RelayActivities
 from activities.session import SessionActivities
 from activities.submit import SubmitActivities
-from turnkeeper.connection import connect
+from turnkeeper.connection import connect, refuse_unreadable
 from turnkeeper.errors import ConfigurationError, TurnkeeperError
 from turnkeeper.messages import EndpointInput, endpoint_workflow_id
 from turnkeeper.search_attributes import ENDPOINT, register_search_attributes
@@ -150,7 +150,7 @@ async def run() -> None:
     """Run until SIGINT or SIGTERM.
 
     Raises:
-        TurnkeeperError: wrong configuration, or Temporal does not answer.
+        TurnkeeperError: wrong configuration, keys that do not open what is there, or Temporal does not answer.
 
     """
     refuse_foreign_packages()
@@ -162,6 +162,8 @@ async def run() -> None:
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=logs)))
     client = await connect()
     await register_search_attributes(client)
+    for name in settings.endpoints:
+        await refuse_unreadable(client, endpoint_workflow_id(name))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from bench.timing import cpu_seconds
+from turnkeeper.codec import data_converter
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.dev.ports import choose_port
 from turnkeeper.dev.processes import SupervisedProcess
@@ -83,7 +83,7 @@ async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: i
                 )
                 for n in range(workers)
             ]
-            client = await Client.connect(temporal.address, data_converter=pydantic_data_converter)
+            client = await Client.connect(temporal.address, data_converter=data_converter())
             processes = {
                 "model": model.pid or 0,
                 "opencode": opencode.process.pid or 0,

@@ -19,7 +19,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from turnkeeper import limits, observations, settings, turn
+from turnkeeper import encryption_keys, limits, observations, settings, turn
 from turnkeeper.lifecycle import TERMINAL, begin, decide, learn
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import Observation
@@ -84,6 +84,10 @@ def settings_page() -> str:
             "## A worker\n",
             "In the file under `[worker]`.\n",
             fields_table(settings.WorkerSettings, "What"),
+            "## Encryption\n",
+            f"From the environment alone, as `{encryption_keys.PREFIX}<NAME>`: workers, clients and the command line",
+            "read the same. See [encryption.md](encryption.md).\n",
+            fields_table(encryption_keys.EncryptionSettings, "What"),
         ]
     )
 

@@ -1,4 +1,7 @@
-"""The connection to Temporal, from the standard `TEMPORAL_*` environment and profiles, checked before it is used."""
+"""The connection to Temporal, from the standard `TEMPORAL_*` environment and profiles, checked before it is used.
+
+With `TURNKEEPER_ENCRYPTION_…` set, what it sends is encrypted and what it gets decrypted.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetWorkflowExecutionHistoryRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
 
+from turnkeeper.codec import data_converter
 from turnkeeper.errors import ServiceUnavailableError, bounded
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -26,8 +30,10 @@ async def connect(environ: Mapping[str, str] | None = None, *, within: float = C
 
     Raises:
         ServiceUnavailableError: no server, no such namespace, or no right to it. The text names no address.
+        ConfigurationError: the keys of encryption cannot be used.
 
     """
+    converter = data_converter({**os.environ, **(environ or {})})
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=environ)
     except (RuntimeError, ValueError) as error:
@@ -43,7 +49,7 @@ async def connect(environ: Mapping[str, str] | None = None, *, within: float = C
         )
     try:
         async with asyncio.timeout(within):
-            client = await Client.connect(**config, data_converter=pydantic_data_converter)
+            client = await Client.connect(**config, data_converter=converter)
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as error:
         raise _explain(error, config.get("namespace", "default")) from error
@@ -52,6 +58,32 @@ async def connect(environ: Mapping[str, str] | None = None, *, within: float = C
             f"The Temporal server does not answer: {_trouble(error, within)}.", next_step=_check(environ)
         ) from error
     return client
+
+
+async def refuse_unreadable(client: Client, workflow_id: str) -> None:
+    """Make sure that `client` can read what the workflow of that id, if there is one, was started with.
+
+    A worker without the right keys would fail every workflow task that it takes: better that it takes none.
+
+    Raises:
+        EncryptionError: says which key is missing.
+        ServiceUnavailableError: Temporal does not answer.
+
+    """
+    request = GetWorkflowExecutionHistoryRequest(
+        namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id), maximum_page_size=1
+    )
+    try:
+        answer = await client.workflow_service.get_workflow_execution_history(request)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return
+        raise _explain(error, client.namespace) from error
+    codec = client.data_converter.payload_codec
+    for event in answer.history.events:
+        started = event.workflow_execution_started_event_attributes.input.payloads
+        if codec is not None and started:
+            await codec.decode(started)
 
 
 _TROUBLES: Final = (

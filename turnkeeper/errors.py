@@ -68,6 +68,13 @@ class ServiceUnavailableError(TurnkeeperError):
     retryable = True
 
 
+class EncryptionError(TurnkeeperError):
+    """What Temporal holds cannot be read with the keys that are here. Nothing is lost: others may open it."""
+
+    code = "encryption"
+    fault = Fault.OPERATOR
+
+
 class ProviderError(TurnkeeperError):
     """Base of what a provider call can end in. Which child it is answers: was the request delivered?"""
 

@@ -13,6 +13,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -56,9 +57,9 @@ def sandbox() -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH))
 
 
-def replayer() -> Replayer:
+def replayer(converter: DataConverter = pydantic_data_converter) -> Replayer:
     """What a worker that takes over does, without doing it."""
-    return Replayer(workflows=WORKFLOWS, workflow_runner=sandbox(), data_converter=pydantic_data_converter)
+    return Replayer(workflows=WORKFLOWS, workflow_runner=sandbox(), data_converter=converter)
 
 
 class Stage:
@@ -94,7 +95,7 @@ class Stage:
     async def assert_replays(self) -> None:
         """Whatever the test did, a worker that takes over now must come to the same commands."""
         histories = self.client.list_workflows(f"TaskQueue = '{self.queue}'").map_histories()
-        await replayer().replay_workflows(histories)
+        await replayer(self.client.data_converter).replay_workflows(histories)
 
     # A turn alone.
 
