@@ -19,7 +19,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from turnkeeper import encryption_keys, limits, observations, settings, turn
+from turnkeeper import codec_server_settings, encryption_keys, limits, observations, settings, turn
 from turnkeeper.lifecycle import TERMINAL, begin, decide, learn
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import Observation
@@ -88,6 +88,9 @@ def settings_page() -> str:
             f"From the environment alone, as `{encryption_keys.PREFIX}<NAME>`: workers, clients and the command line",
             "read the same. See [encryption.md](encryption.md).\n",
             fields_table(encryption_keys.EncryptionSettings, "What"),
+            "## The codec server\n",
+            f"From the environment, as `{codec_server_settings.PREFIX}<NAME>`.\n",
+            fields_table(codec_server_settings.CodecServerSettings, "What"),
         ]
     )
 

@@ -17,6 +17,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 
 from turnkeeper.cli import adopt as adopting
 from turnkeeper.cli import answer as answers
+from turnkeeper.cli import codec_server as codecs
 from turnkeeper.cli import demo as demos
 from turnkeeper.cli import dev as stacks
 from turnkeeper.cli import doctor as doctors
@@ -271,6 +272,16 @@ def dev(
         _model_source(scripted),
     )
     return asyncio.run(stacks.dev(order))
+
+
+@app.command("codec-server", short_help="Decrypt payloads for the Temporal UI and CLI.")
+def codec_server() -> int:
+    """Serve /decode and /encode to people who may read what is encrypted, until Ctrl-C.
+
+    Needs the keys (TURNKEEPER_ENCRYPTION_KEYS_FILE), a token (TURNKEEPER_CODEC_SERVER_TOKEN_FILE) and the address of
+    the Temporal UI (TURNKEEPER_CODEC_SERVER_UI_ORIGIN); see docs/encryption.md.
+    """
+    return asyncio.run(codecs.codec_server())
 
 
 @app.command(short_help="Start all, run one turn, show it, stop all.")
