@@ -17,7 +17,7 @@ from temporalio.client import (
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
-from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError, bounded
 from turnkeeper.failures import from_application_error
 
 Result = TypeVar("Result")
@@ -94,7 +94,8 @@ def explaining(what: str) -> Iterator[None]:
         # A client made with `lazy=True` connects at its first call, and says so in the SDK's own way.
         raise ServiceUnavailableError("The Temporal server does not answer.", next_step="Try again.") from error
     except WorkflowQueryFailedError as error:
-        raise ServiceUnavailableError("The workflow could not be asked.", next_step="Try again.") from error
+        why = bounded(error.message).rstrip(".")
+        raise ServiceUnavailableError(f"A worker could not answer: {why}.", next_step="See its log.") from error
     except (WorkflowUpdateFailedError, WorkflowFailureError) as error:
         raise _cause(error.cause) from error
     except RPCError as error:

@@ -25,7 +25,10 @@ def read_private(path: Path, setting: str) -> str:
             nor what was given as its path if that is none: a secret may have been put there by mistake.
 
     """
-    named = str(path) if path.is_absolute() else "a file"
+    if not path.is_absolute():
+        # Processes with the same setting start in other directories: a worker of `turnkeeper dev` does.
+        raise ConfigurationError(setting, "no absolute path", "the absolute path of a file")
+    named = str(path)
     try:
         # Without O_NONBLOCK a named pipe would hold the start up for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

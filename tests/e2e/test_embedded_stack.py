@@ -193,8 +193,11 @@ async def test_a_persons_own_setup_is_used_as_it_is(
     for variable in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable.removeprefix("XDG_").removesuffix("_HOME").lower()))
     assert find_user_setup().found == (f"configuration {config}",)
+    monkeypatch.setenv("TURNKEEPER_ENCRYPTION_KEYS", "hush")
     server = OpenCodeServer.for_user(log=tmp_path / "o.log", directory=tmp_path / "server", program=pinned_opencode)
     async with server, server.client() as client:
         seen = (await client.get("/config")).json()
         assert (seen["username"], seen["model"]) == ("somebody", SCRIPTED_MODEL)
         assert server.boot_id is None
+        told = Path(f"/proc/{server.process.pid}/environ").read_bytes()  # noqa: ASYNC240 - a few bytes of a test
+        assert b"hush" not in told, "an agent's shell would see it"

@@ -15,7 +15,7 @@ from tests.workflow.scripted_provider import RUNNING, Held, answered, asks
 from tests.workflow.stage import QUICK, Stage, new_thread, replayer, result_of
 from turnkeeper.connection import refuse_unreadable
 from turnkeeper.encryption_keys import KeyRing
-from turnkeeper.errors import EncryptionError
+from turnkeeper.errors import EncryptionError, ServiceUnavailableError
 from turnkeeper.messages import thread_workflow_id
 from turnkeeper.vocabulary import Reason
 
@@ -148,6 +148,25 @@ async def test_a_worker_without_the_key_says_so_and_loses_nothing(empty_stage: S
         settled = await stage.settled_thread(thread)
     assert [turn.reason for turn in settled.recent] == [Reason.FINISHED]
     assert [request.prompt for request in stage.provider.requests("submit")] == [PROMPT]
+
+
+async def test_a_worker_without_the_key_tells_a_client_that_has_it(empty_stage: Stage) -> None:
+    stage = await stage_of(empty_stage, ring())
+    thread = new_thread()
+    async with stage.worker_up():
+        await stage.start(thread, PROMPT, limits=LIVELY)
+        await stage.settled_thread(thread)
+    keyless = await stage_of(empty_stage, None, stage)
+
+    async def said() -> str:
+        with pytest.raises(ServiceUnavailableError) as unavailable:
+            await stage.keeper.turn(thread)
+        return str(unavailable.value)
+
+    async with keyless.worker_up():
+        await until(
+            said, lambda said: "A worker could not answer: A payload is encrypted with the key '2026-05'" in said
+        )
 
 
 async def _task_failure(client: Client, thread: str) -> str:

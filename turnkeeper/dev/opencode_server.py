@@ -58,6 +58,8 @@ HERMETIC_SWITCHES: Final = (
 """No plugins, no foreign configuration, no calls home, no watcher noise."""
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TERM", "TMPDIR", "SHELL", "USER", "LOGNAME")
 """All a hermetic server takes from our environment: what its shell tool needs, no keys."""
+_OURS: Final = "TURNKEEPER_"
+"""Our own variables, which hold keys and tokens, are no business of an agent with a shell."""
 
 Permissions = Mapping[str, JsonValue]
 
@@ -136,7 +138,8 @@ class OpenCodeServer:
         Two servers on one database have no lock between them: both would run one session at the same time (measured
         on 1.18.33), and the person's own OpenCode may well be open.
         """
-        environment = {**os.environ, "OPENCODE_DB": str(directory.resolve().parent / "opencode.db")}
+        theirs = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        environment = {**theirs, "OPENCODE_DB": str(directory.resolve().parent / "opencode.db")}
         return cls(
             log=log, environment=environment, directory=directory, program=program, port=port, password=password,
             boot_marker=False,
