@@ -15,7 +15,8 @@ from tests.workflow.scripted_provider import RUNNING, Held, answered, asks
 from tests.workflow.stage import QUICK, Stage, new_thread, replayer, result_of
 from turnkeeper.connection import refuse_unreadable
 from turnkeeper.encryption_keys import KeyRing
-from turnkeeper.errors import EncryptionError, ServiceUnavailableError
+from turnkeeper.errors import EncryptionError, RefusedError, ServiceUnavailableError
+from turnkeeper.failures import to_application_error
 from turnkeeper.messages import thread_workflow_id
 from turnkeeper.vocabulary import Reason
 
@@ -96,6 +97,20 @@ async def test_what_the_ui_shows_is_for_those_with_the_key(empty_stage: Stage) -
             await stranger.keeper.thread(thread)
         with pytest.raises(EncryptionError, match=f"{OLD}.*does not have it"):
             await (await stage_of(empty_stage, ring(NEW), stage)).keeper.result(thread)
+
+
+async def test_a_refusal_is_told_to_who_asked_and_to_nobody_else(empty_stage: Stage) -> None:
+    stage = await stage_of(empty_stage, ring())
+    no = RefusedError("The directory /srv/Ada does not exist.", code="no_directory", next_step="Make it.")
+    stage.provider.says("admit", to_application_error(no))
+    thread = new_thread()
+    async with stage.worker_up():
+        with pytest.raises(RefusedError) as refused:
+            await stage.start(thread, PROMPT, limits=LIVELY)
+    assert (str(refused.value), refused.value.detail_code) == (str(no), "no_directory")
+    kept = await kept_of(stage, thread)
+    assert b"/srv/Ada" not in kept
+    assert b"no_directory" in kept, "error codes are what operators search for"
 
 
 async def test_a_key_is_rotated_while_a_thread_lives(empty_stage: Stage) -> None:
