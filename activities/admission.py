@@ -45,7 +45,6 @@ class AdmissionActivities:
                 opened = await _open_session(driver, request.session, directory)
         return Admission(
             task_queue=settings.task_queue,
-            local_calls=settings.task_queue == activity.info().task_queue,
             directory=directory,
             limits=limits,
             session_id=opened.session_id if isinstance(opened, SessionOpened) else None,

@@ -36,9 +36,9 @@ class AdoptionActivities:
             if info.is_local and settings.task_queue != info.task_queue:
                 return AdoptElsewhere(ask_at=settings.task_queue)
             async with heartbeats():
-                return await self._adopt(request, settings, local_calls=info.is_local)
+                return await self._adopt(request, settings)
 
-    async def _adopt(self, request: AdoptRequest, settings: EndpointSettings, *, local_calls: bool) -> Adoption:
+    async def _adopt(self, request: AdoptRequest, settings: EndpointSettings) -> Adoption:
         limits = admitted_limits(request.limits, settings)
         driver = self._endpoints.driver(request.endpoint)
         found = await driver.read_session(SessionReadRequest(endpoint=request.endpoint, session_id=request.session_id))
@@ -54,7 +54,6 @@ class AdoptionActivities:
             session_id=found.session_id,
             directory=directory,
             task_queue=settings.task_queue,
-            local_calls=local_calls,
             limits=limits,
             live=taken.live,
         )

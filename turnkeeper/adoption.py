@@ -76,7 +76,6 @@ def adopted(state: ThreadState, adoption: Adoption, now: datetime) -> ThreadStat
             "session_id": adoption.session_id,
             "directory": adoption.directory,
             "task_queue": adoption.task_queue,
-            "local_calls": adoption.local_calls,
         }
     )
     return threads.check(taken if adoption.live is None else _following(taken, adoption, now))

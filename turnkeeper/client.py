@@ -139,7 +139,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
                 directory=directory,
             )
             thread = (
-                ThreadInput(thread_id=thread_id, endpoint=endpoint, directory=directory)
+                ThreadInput(thread_id=thread_id, endpoint=endpoint, directory=directory, admits_beside=True)
                 if endpoint is not None and directory is not None
                 else None
             )

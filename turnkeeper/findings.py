@@ -138,7 +138,6 @@ class Adoption(Record):
     session_id: str
     directory: str
     task_queue: str
-    local_calls: bool = False
     limits: TurnLimits
     live: LiveRun | None = None
 

@@ -91,7 +91,9 @@ class TurnInput(Record):
     endpoint: EndpointName
     task_queue: str
     local_calls: bool = Field(
-        default=False, description="quick calls run inside the workflow task; input, because a replay must know it"
+        default=False,
+        description="quick calls run inside the workflow task. Only turns that were begun so: what the SDK says of the "
+        "end of such a call may differ in a replay, and the turn is then stuck",
     )
     directory: str
     session_id: str | None = None

@@ -222,7 +222,6 @@ class Admission(Record):
     """Yes, and this is what the endpoint's configuration says about it."""
 
     task_queue: str
-    local_calls: bool = Field(default=False, description="workers of the workflow queue reach the endpoint themselves")
     directory: str = Field(description="absolute, links resolved, inside the endpoint's roots")
     limits: TurnLimits
     session_id: str | None = Field(default=None, description="the session, if it was to be opened and is")

@@ -114,7 +114,6 @@ class ThreadState(Record):
     session_id: str | None = None
     directory: str | None = Field(default=None, description="as admitted: absolute, links resolved")
     task_queue: str = WORKFLOW_TASK_QUEUE
-    local_calls: bool = False
     permissions: tuple[PermissionRule, ...] = ()
     active: TurnRecord | None = None
     queue: tuple[QueuedTurn, ...] = ()
@@ -147,6 +146,11 @@ class ThreadInput(Record):
         default=MAX_THREAD_EVENTS, gt=50, description="history events after which the thread continues as new"
     )
     carried: ThreadState | None = None
+    admits_beside: bool = Field(
+        default=False,
+        description="starts beside anything else are checked by plain activities; set by every client since it exists, "
+        "which saves each thread a patch marker and a visibility record",
+    )
 
 
 class ThreadSnapshot(Record):

@@ -92,7 +92,6 @@ def accept(state: ThreadState, start: StartTurn, admission: Admission | None, no
         update={
             "directory": admission.directory,
             "task_queue": admission.task_queue,
-            "local_calls": admission.local_calls,
             "turns_accepted": state.turns_accepted + 1,
             "idempotency": (*state.idempotency, _remembered(start, turn_id))[-MAX_REMEMBERED_KEYS:],
         }

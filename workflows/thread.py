@@ -85,7 +85,7 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption):
         self._stopping_at_rest = 0
         self._refused = False
         # Here and not where it is needed: in a handler a patch's marker may stand in another task than replay asks it.
-        self._admits_beside = workflow.patched(ADMIT_BESIDE)
+        self._admits_beside = thread.admits_beside or workflow.patched(ADMIT_BESIDE)
         self._ending = False
         self._closing = False
 
@@ -277,7 +277,6 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption):
             turn_id=queued.turn_id,
             endpoint=self._input.endpoint,
             task_queue=self._state.task_queue,
-            local_calls=self._state.local_calls,
             directory=self._state.directory or self._input.directory,
             session_id=queued.new_session_id or self._state.session_id,
             session_is_new=queued.new_session_id is not None,

@@ -77,7 +77,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
         tried_before = (
             turn.session_id is not None
             and turn.adopted_message_id is None
-            and perhaps_tried_before()
+            and perhaps_tried_before(local_calls=turn.local_calls)
             and workflow.patched(LOST_TRY_PATCH)
         )
         self._turn = begin(

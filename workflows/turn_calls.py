@@ -1,8 +1,12 @@
 """What a turn asks of its provider: open the session, deliver the prompt, look, abort. A part of the `Turn` workflow.
 
 Each call becomes a fact that the turn learns, also when nothing answers: what is then known is in `calls`. A stop cuts
-a call short, and its own calls last as long as its grace; only a submit is never abandoned. Quick calls run inside the
-workflow task; a submit does so only where a repeated task cannot send twice.
+a call short, and its own calls last as long as its grace; only a submit is never abandoned.
+
+Every call is an activity with events of its own. Local ones cost a third of that, but since 1.32 the SDK may tell their
+end at another time, or in another order beside an event, in a replay than when it happened (sdk-python #1881 is of that
+kind); a turn decides by both, and one in some four hundred was stuck for ever when wires were cut. Turns that were
+begun with local calls keep them: their histories are such.
 """
 
 from __future__ import annotations
@@ -115,15 +119,14 @@ class TurnCalls:
         A submit runs at most once for each time it is decided, so only a reset of the workflow could send before, or
         a first task that has to be repeated (see `_may_submit_at_once`).
         """
-        if self._turn.submits > 0:
+        if self._turn.submits > 0 or _was_reset():
             return False
-        if self._session_created:
-            info = workflow.info()
-            return info.run_id == info.first_execution_run_id
+        if self._session_created or not self._input.local_calls:
+            return self._session_created or self._input.session_is_new
         return self._input.session_is_new and _in_first_try_of_first_task()
 
     def _may_submit_at_once(self) -> bool:
-        """Inside the very first workflow task, when that is tried for the first time.
+        """With local calls: inside the very first workflow task, when that is tried for the first time.
 
         A repeated task could send again what the lost one sent; then the submit is an activity, which runs at most
         once, and looks first. Nor may the task itself have created the session: repeated, it would create another and
@@ -171,7 +174,7 @@ class TurnCalls:
         return calls.start(call, request, task_queue=self._input.task_queue, summary=summary)
 
     def _start_quick(self, call: calls.Call, request: object, summary: str) -> workflow.ActivityHandle[Any]:
-        """A call that is usually over in some 50 ms: inside the workflow task it costs a third of the history and CPU.
+        """A call that is usually over in some 50 ms, and that is local in turns with local calls.
 
         Not while the provider is slow or a stop is in progress: no signal is heard and no timer fires meanwhile.
         """
@@ -207,14 +210,17 @@ class TurnCalls:
         return self._session_id
 
 
-def perhaps_tried_before() -> bool:
-    """May a first task that was lost, or a run from before a reset, have done what no history tells of?"""
+def perhaps_tried_before(*, local_calls: bool) -> bool:
+    """May a run from before a reset, or a first task that was lost, have sent what no history tells of?"""
+    lost = local_calls and workflow.info().get_current_history_length() >= EVENTS_AFTER_A_LOST_TASK
+    return lost or _was_reset()
+
+
+def _was_reset() -> bool:
     info = workflow.info()
-    return info.get_current_history_length() >= EVENTS_AFTER_A_LOST_TASK or info.run_id != info.first_execution_run_id
+    return info.run_id != info.first_execution_run_id
 
 
 def _in_first_try_of_first_task() -> bool:
     """Only then is the history so short: a task that is repeated has the lost one's start and end before it."""
-    info = workflow.info()
-    short = info.get_current_history_length() == EVENTS_BEFORE_FIRST_TASK
-    return short and info.run_id == info.first_execution_run_id
+    return workflow.info().get_current_history_length() == EVENTS_BEFORE_FIRST_TASK and not _was_reset()

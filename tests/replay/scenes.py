@@ -110,7 +110,6 @@ async def interrupted(stage: Stage) -> list[Take]:
 
 async def lost(stage: Stage) -> list[Take]:
     """The provider restarted and forgot the run. No call is local: the endpoint has workers of its own."""
-    stage.provider.local_calls = False
     stage.provider.opens_at_door = False
     stage.provider.says("look", RUNNING, stands(Standing.HALTED, "begun"))
     await stage.start("lost", "Build everything", idempotency_key="lost", limits=WATCHED)

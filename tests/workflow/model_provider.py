@@ -202,7 +202,6 @@ class ModelProvider:
         opened = self._open(request.session) if request.session is not None else None
         return Admission(
             task_queue=self._task_queue,
-            local_calls=True,
             directory=request.directory,
             limits=request.limits or TurnLimits(),
             session_id=opened.session_id if isinstance(opened, SessionOpened) else None,
@@ -246,7 +245,6 @@ class ModelProvider:
             session_id=request.session_id,
             directory="/srv/shop",
             task_queue=self._task_queue,
-            local_calls=True,
             limits=request.limits or TurnLimits(),
             live=LiveRun(message_id=live.message_id, prompt=live.prompt) if live is not None else None,
         )

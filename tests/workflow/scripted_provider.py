@@ -80,11 +80,10 @@ class ScriptedProvider:
     """The activities, under their real names."""
 
     def __init__(self, task_queue: str) -> None:
-        """Everything goes well until the script says otherwise. `local_calls`: as a worker of both queues admits.
+        """Everything goes well until the script says otherwise.
 
         `opens_at_door`: a first start gets its session when it is admitted, as from a provider that answers.
         """
-        self.local_calls = True
         self.opens_at_door = True
         self.calls: list[Called] = []
         self.cancelled: list[Verb] = []
@@ -136,7 +135,6 @@ class ScriptedProvider:
         session = request.session
         usual = Admission(
             task_queue=self._task_queue,
-            local_calls=self.local_calls,
             directory=request.directory,
             limits=limits,
             session_id=opened(session).session_id if session and self.opens_at_door else None,
@@ -162,7 +160,6 @@ class ScriptedProvider:
             session_id=request.session_id,
             directory="/srv/shop",
             task_queue=self._task_queue,
-            local_calls=self.local_calls,
             limits=request.limits or TurnLimits(),
         )
         adoption: AdoptReport = await self._perform("adopt_session", request, usual)

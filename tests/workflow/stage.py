@@ -107,6 +107,7 @@ class Stage:
         limits: TurnLimits | None = None,
         task_queue: str | None = None,
         prompt: str = "Fix the failing test",
+        **more: Any,  # noqa: ANN401 - as the model takes them
     ) -> TurnHandle:
         """A `Turn` without a thread around it."""
         thread_id = thread_id or new_thread()
@@ -119,6 +120,7 @@ class Stage:
             session_id=session_id,
             prompt=prompt,
             limits=limits or TurnLimits(),
+            **more,
         )
         return await self.client.start_workflow(
             "Turn", turn, id=turn_workflow_id(thread_id), task_queue=self.queue, result_type=TurnResult
@@ -135,7 +137,7 @@ class Stage:
         return await self.keeper.start_turn(thread_id, prompt, endpoint=ENDPOINT, directory=DIRECTORY, **more)
 
     def thread_input(self, thread_id: str, **more: Any) -> ThreadInput:  # noqa: ANN401 - as the model takes them
-        return ThreadInput(thread_id=thread_id, endpoint=ENDPOINT, directory=DIRECTORY, **more)
+        return ThreadInput(thread_id=thread_id, endpoint=ENDPOINT, directory=DIRECTORY, admits_beside=True, **more)
 
     @staticmethod
     def prompt(text: str = "Fix the failing test", key: str | None = None, **more: Any) -> StartTurn:  # noqa: ANN401 - as above

@@ -29,7 +29,6 @@ def live(stage: Stage, limits: TurnLimits = QUICK) -> Adoption:
         session_id="ses_theirs",
         directory="/srv/shop",
         task_queue=stage.queue,
-        local_calls=True,
         limits=limits,
         live=LIVE,
     )
@@ -37,7 +36,6 @@ def live(stage: Stage, limits: TurnLimits = QUICK) -> Adoption:
 
 async def test_a_live_run_is_followed_and_nothing_is_sent(stage: Stage) -> None:
     look = Held(answered())
-    stage.provider.local_calls = False
     stage.provider.says("adopt_session", live(stage)).says("look", look, answered())
     thread = new_thread()
     adopted = await stage.keeper.adopt("ses_theirs", endpoint=ENDPOINT, thread_id=thread)
@@ -53,7 +51,6 @@ async def test_a_live_run_is_followed_and_nothing_is_sent(stage: Stage) -> None:
 
 
 async def test_a_prompt_given_meanwhile_waits_for_the_run_that_was_taken_over(stage: Stage) -> None:
-    stage.provider.local_calls = False
     look = Held(answered())
     stage.provider.says("adopt_session", live(stage)).says("look", look, answered())
     thread = new_thread()
@@ -189,7 +186,7 @@ def reached_from(queue: str, adoption: Adoption) -> Callable[[AdoptRequest], Rec
 
 async def test_an_endpoint_with_a_queue_of_its_own_is_asked_there(stage: Stage) -> None:
     far = f"{stage.queue}-far"
-    theirs = live(stage).model_copy(update={"task_queue": far, "local_calls": False})
+    theirs = live(stage).model_copy(update={"task_queue": far})
     stage.provider.says("adopt_session", reached_from(far, theirs))
     thread = new_thread()
     async with stage.provider_worker_up(far):

@@ -151,7 +151,6 @@ async def test_a_provider_that_hangs_is_unknown_and_no_other_thread_waits_for_it
     hung, fine = new_thread(), new_thread()
     await stage.start(fine)
     await stage.settled_thread(fine)
-    stage.provider.local_calls = False
     held = Held(answered())
     stage.provider.says("look", held)
     await stage.start(hung, limits=SLOW)

@@ -159,7 +159,7 @@ async def test_who_interrupts_for_good_ends_the_turn_that_a_failing_stop_would_k
 
 
 async def test_a_stop_during_the_start_sends_nothing(stage: Stage) -> None:
-    stage.provider.local_calls = stage.provider.opens_at_door = False
+    stage.provider.opens_at_door = False
     stage.provider.says("open_session", HANGS)
     thread = new_thread()
     await stage.start(thread, limits=QUICK)
@@ -174,7 +174,6 @@ async def test_a_stop_is_not_delayed_by_other_threads_whose_provider_hangs(stage
     def look(request: LookRequest) -> Observation | Held:
         return Held() if request.session_id in hanging else ABORTED
 
-    stage.provider.local_calls = False
     stage.provider.says("look", look)
     threads = [new_thread() for _ in range(10)]
     for thread in threads:

@@ -204,7 +204,6 @@ async def test_a_running_turn_goes_on_with_the_worker_that_takes_over(empty_stag
 async def test_what_is_given_beside_a_turn_is_checked_where_history_keeps_the_order(stage: Stage) -> None:
     """A local check that ends as the turn does would be replayed in another order, and the thread be stuck."""
     look = Held(answered())
-    stage.provider.local_calls = False
     stage.provider.says("look", look, answered())
     thread = new_thread()
     await stage.start(thread)

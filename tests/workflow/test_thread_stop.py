@@ -102,7 +102,6 @@ async def test_a_turn_that_has_to_make_way_and_may_run_on_says_so(stage: Stage, 
 
 
 async def test_a_turn_that_is_only_starting_is_stopped_before_anything_is_sent(stage: Stage) -> None:
-    stage.provider.local_calls = False
     stage.provider.opens_at_door = False
     stage.provider.says("open_session", HANGS)
     thread = new_thread()

@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle
 
@@ -22,10 +21,10 @@ BEGIN = "Rename the customer table"
 PRIVATE = "and-here-begins-what-only-the-agent-may-read"
 PROMPT = f"{BEGIN}, {'carefully, ' * 8}{PRIVATE}"
 
-TURN_EVENTS = 14
-"""Events of a turn that is settled by its first look; ten more when its calls are not local. Only ever lower it."""
-THREAD_EVENTS = 18
-"""Events of a thread after its first turn, two of them the patch that its starts are checked by (`ADMIT_BESIDE`)."""
+TURN_EVENTS = 24
+"""Events of a turn that is settled by its first look. Only ever lower it."""
+THREAD_EVENTS = 16
+"""Events of a thread after its first turn."""
 
 
 async def shown(handle: WorkflowHandle[Any, Any]) -> str:
@@ -82,15 +81,13 @@ async def attributes_of(turn: WorkflowHandle[Any, Any]) -> Any:  # noqa: ANN401 
     return (await turn.describe()).typed_search_attributes
 
 
-@pytest.mark.parametrize(("local_calls", "events"), [(True, TURN_EVENTS), (False, TURN_EVENTS + 10)])
-async def test_a_short_turn_has_a_short_history(skipping_stage: Stage, *, local_calls: bool, events: int) -> None:
+async def test_a_short_turn_has_a_short_history(skipping_stage: Stage) -> None:
     thread = new_thread()
-    skipping_stage.provider.local_calls = local_calls
     await skipping_stage.start(thread)
     await skipping_stage.settled_thread(thread)
     of_turn = await events_of(skipping_stage.turn_of(thread))
     of_thread = await events_of(skipping_stage.thread_of(thread))
-    assert len(of_turn) <= events, of_turn
+    assert len(of_turn) <= TURN_EVENTS, of_turn
     assert len(of_thread) <= THREAD_EVENTS, of_thread
 
 
