@@ -73,7 +73,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield Server(process, found.group(1), log)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
-    assert process.stdout.read() == "stopped\n"
+    with process.stdout as rest:
+        assert rest.read() == "stopped\n"
     for secret in (PROMPT, TOKEN, base64.b64encode(PLAIN.data).decode()):
         assert secret not in log.read_text()
 
