@@ -1,8 +1,8 @@
 """Which events go to a turn, and when: decisive ones at once, progress rarely. Pure, with the clock passed in.
 
-A signal costs a turn about four history events, so progress (thousands of tokens) is folded into one event, sent
-after a while and then ever more rarely. It only has to keep the stall clock (minutes) and a person's view
-alive. A decisive event takes the waiting progress along.
+A signal costs a turn about four history events, and the look that it may cause nine more, so progress (thousands of
+tokens) is folded into one event, sent after a while and then ever more rarely. It only has to keep the stall clock
+(minutes) and a person's view alive. A decisive event takes the waiting progress along.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from typing import Final
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.vocabulary import EventKind
 
-TOOLS_FIRST: Final = 2.0
-"""Seconds until a turn's first tool is told of: soon enough for a person who watches."""
+TOOLS_FIRST: Final = 4.0
+"""Seconds until a turn's first tool is told of: soon enough for a person who watches, and short turns end before."""
 
 TOKENS_FIRST: Final = 10.0
 """Seconds until tokens alone are told of: they say nothing but that it goes on, and the stall clock counts minutes."""
 
-PROGRESS_LAST: Final = 60.0
-"""Seconds between tellings in a long turn: the interval doubles up to this."""
+PROGRESS_LAST: Final = 150.0
+"""Seconds between tellings in a long turn: the interval grows up to this. A telling that makes the turn look costs 13
+history events, and a long turn shall grow by no more than 6 a minute; less than `look_interval_max`, so that the
+clock makes no look beside it."""
+
+GROWTH: Final = 3
+"""Each telling waits so many times as long as the one before."""
 
 MAX_BATCH: Final = 100
 """Events of one signal. Temporal buffers at most 100 per workflow task; a payload stays far below its limit."""
@@ -73,7 +78,7 @@ class Mailbox:
         """Everything that waits, oldest first, at most `MAX_BATCH`."""
         progress: tuple[ProviderEvent, ...] = ()
         if self._progress is not None:
-            self._interval = min(self._interval * 2, PROGRESS_LAST)
+            self._interval = min(self._interval * GROWTH, PROGRESS_LAST)
             progress, self._progress = (self._progress,), None
         urgent, self._urgent = self._urgent[: MAX_BATCH - 1], self._urgent[MAX_BATCH - 1 :]
         return (*progress, *urgent)

@@ -69,20 +69,22 @@ from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, Tur
 TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.INTERRUPTED, TurnState.ERROR})
 
 
-def begin(
+def begin(  # noqa: PLR0913 - what a turn may begin with, by keyword
     limits: TurnLimits,
     now: datetime,
     *,
     resume: bool,
     session_open: bool = False,
     tried_before: bool = False,
+    looks_grow: bool = False,
     bound: bool = False,
     permissions: tuple[PermissionRule, ...] = (),
 ) -> Turn:
     """A turn that nobody has worked on.
 
     `resume`: the provider session was used before; `session_open`: it was just opened; `bound`: no other will do;
-    `tried_before`: whoever began the turn was lost, and nobody knows what became of the prompt.
+    `tried_before`: whoever began the turn was lost, and nobody knows what became of the prompt; `looks_grow`: looks by
+    the clock become ever rarer.
     """
     return Turn(
         limits=limits,
@@ -92,6 +94,7 @@ def begin(
         resume=resume,
         session_open=session_open,
         tried_before=tried_before,
+        looks_grow=looks_grow,
         bound=bound,
     )
 

@@ -86,8 +86,9 @@ class TurnLimits(BaseModel):
         10, "Look this long after the last look when no event came. Bounds the cost of a lost event."
     )
     look_interval_max: Duration = _seconds(
-        60,
-        "Looks that find nothing new double the interval up to this: a silent tool needs no look every 10 s.",
+        180,
+        "Each look that finds the turn at work doubles the interval up to this: events make a turn look when there is"
+        " something to see, and each look costs 11 history events.",
     )
     accept_budget: Duration = _seconds(
         30,

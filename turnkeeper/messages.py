@@ -95,6 +95,9 @@ class TurnInput(Record):
         description="quick calls run inside the workflow task. Only turns that were begun so: what the SDK says of the "
         "end of such a call may differ in a replay, and the turn is then stuck",
     )
+    looks_grow: bool = Field(
+        default=False, description="looks by the clock become ever rarer; not in turns that were begun before that"
+    )
     directory: str
     session_id: str | None = None
     session_is_new: bool = Field(default=False, description="created for this turn: nothing was ever sent to it")

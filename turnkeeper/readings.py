@@ -105,7 +105,7 @@ def _seen(turn: Turn, seen: Seen, now: datetime) -> Turn:
         accepted_at=turn.accepted_at or now,
         seen=seen,
         progress_at=now if moved else turn.progress_at,
-        look_quiet=0 if moved else turn.look_quiet + 1,
+        look_quiet=0 if moved and not turn.looks_grow else turn.look_quiet + 1,
     )
     match seen.standing:
         case Standing.RUNNING | Standing.WAITING:
@@ -219,7 +219,8 @@ def _quiet_since(turn: Turn, *moments: datetime | None) -> timedelta:
 def _look_pause(turn: Turn) -> timedelta:
     if turn.stop is not None:
         return ABORT_SETTLE if turn.stop.aborts <= 1 else turn.limits.abort_interval
-    return doubled(turn.limits.look_interval, turn.look_quiet, turn.limits.look_interval_max)
+    times = max(0, turn.look_quiet - 1) if turn.looks_grow else turn.look_quiet
+    return doubled(turn.limits.look_interval, times, turn.limits.look_interval_max)
 
 
 def doubled(first: timedelta, times: int, most: timedelta) -> timedelta:

@@ -365,6 +365,7 @@ class Turn:
     suspicion: Suspicion | None = None
     progress_at: datetime
     look_due: datetime | None = None
+    looks_grow: bool = False  # the pause after a look grows though the provider moved on; events tell of what matters
     look_quiet: int = 0
     look_begun_at: datetime | None = None
     looked_at: datetime | None = None

@@ -86,6 +86,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
             resume=resume,
             session_open=turn.session_is_new,
             tried_before=tried_before,
+            looks_grow=turn.looks_grow,
             bound=turn.continues is not None,
             permissions=turn.permissions,
         )

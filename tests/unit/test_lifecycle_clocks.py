@@ -60,7 +60,7 @@ def looked_at(story: Story, reading: Observation, span: float) -> Story:
 
 def test_looks_that_find_nothing_new_grow_rare_up_to_a_limit() -> None:
     story = running()
-    for pause in (10, 20, 40, 60, 60):
+    for pause in (10, 20, 40, 80, 160):
         assert story.waits == pause
         story.after(pause)
         assert story.decision == Look(Wake.TIMER)
@@ -70,6 +70,16 @@ def test_looks_that_find_nothing_new_grow_rare_up_to_a_limit() -> None:
 def test_a_look_that_finds_progress_makes_them_frequent_again() -> None:
     story = running().after(10).looks(RUNNING).after(20).looks(RUNNING)
     assert story.looks(seen(Standing.RUNNING, "a new step")).waits == 10
+
+
+def test_looks_grow_rare_whatever_they_find_where_events_tell_of_what_matters() -> None:
+    story = Story(replace(running().turn, looks_grow=True))
+    pauses = []
+    for step in range(8):
+        story.looks(seen(Standing.RUNNING, f"step {step}"))
+        pauses.append(story.waits)
+        story.after(story.waits)
+    assert pauses == [10, 20, 40, 80, 160, 180, 180, 180]
 
 
 def test_an_answered_question_makes_them_frequent_again() -> None:

@@ -116,7 +116,7 @@ def test_the_password_is_looked_for_in_the_given_environment(tmp_path: Path) -> 
         (ENDPOINT + "stream_silence = 10", "endpoints.local.stream_silence", "greater than 10"),
         (ENDPOINT + "limits = { deadline = 0 }", "endpoints.local.limits.deadline", "greater than 0"),
         (ENDPOINT + "limits = { dedline = 60 }", "endpoints.local.limits.dedline", "stall_timeout"),
-        (ENDPOINT + "limits = { look_interval = 90 }", "endpoints.local.limits", "look_interval_max"),
+        (ENDPOINT + "limits = { look_interval = 200 }", "endpoints.local.limits", "look_interval_max"),
         (ENDPOINT + "limits = { retry_interval = 9 }", "endpoints.local.limits", "retry_interval_max"),
         (ENDPOINT + "limits = { stop_quiet = 12 }", "endpoints.local.limits", "interrupt_grace"),
         (ENDPOINT + "tiemout = 3", "endpoints.local.tiemout", "an unknown setting; allowed: connect_timeout, limits,"),

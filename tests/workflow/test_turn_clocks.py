@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tests.workflow.scripted_provider import ABORTED, AWAY, RUNNING, SILENT, ScriptedProvider, asks, stands
-from tests.workflow.stage import Stage, elapsed, outcome_of, result_of
+from tests.workflow.scripted_provider import ABORTED, AWAY, RUNNING, SILENT, ScriptedProvider, answered, asks, stands
+from tests.workflow.stage import Stage, elapsed, events_of, outcome_of, result_of
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import NotSent, Seen, Unreachable
 from turnkeeper.vocabulary import EvidenceKind, Reason, Standing, TurnState
@@ -68,6 +68,17 @@ async def test_a_session_that_cannot_be_opened_is_unreachable_too(skipping_stage
     assert result.outcome.reason is Reason.PROVIDER_UNREACHABLE
     assert result.session_id is None
     assert skipping_stage.provider.count("submit") == 0
+
+
+async def test_an_hour_of_work_grows_the_history_by_no_more_than_six_events_a_minute(skipping_stage: Stage) -> None:
+    """A provider that is found further each time."""
+    provider, working = skipping_stage.provider, 24
+    provider.says("look", *[stands(Standing.RUNNING, f"step {step}") for step in range(working)], answered())
+    turn = await skipping_stage.turn(looks_grow=True, session_id="ses_new", session_is_new=True)
+    outcome = await outcome_of(turn)
+    minutes = elapsed(outcome) / 60
+    assert minutes > 50
+    assert len(await events_of(turn)) < 60 + 6 * minutes
 
 
 async def test_a_stalled_provider_that_ignores_the_abort_is_left_unconfirmed(skipping_stage: Stage) -> None:
