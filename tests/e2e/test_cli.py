@@ -296,6 +296,18 @@ def test_a_second_terminal_interrupts_the_first(machine: Machine) -> None:
     assert machine.call("close", "urgent") == (0, "thread urgent is closed\n")
 
 
+def test_a_run_that_opencode_loses_goes_on_if_it_was_told_to(machine: Machine) -> None:
+    """OpenCode is killed -9 and started again by the stack; the command shows the follow-up to its end."""
+    terminal = machine.open("run", "--on-lost", "continue", "--thread", "unlucky", "bash: sleep 300")
+    terminal.until_said("tool 1 bash")
+    os.kill(machine.facts()["pids"]["opencode"], signal.SIGKILL)
+    terminal.until_said("the provider lost turn t1; t2 goes on with it")
+    assert terminal.ends() == 0
+    _, shown = machine.call("show", "unlucky")
+    assert "provider_lost_turn" in shown
+    assert "finished" in shown
+
+
 def test_a_terminal_gets_the_live_view(machine: Machine) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(  # noqa: S603 - our own program
