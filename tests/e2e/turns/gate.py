@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Self
 
 CHUNK: Final = 64 * 1024
 LOOPBACK: Final = "127.0.0.1"
+FRAME_END: Final = b"\n\n"
 
 
 @dataclass
@@ -31,6 +32,17 @@ class Held:
         self.decision.set_result(False)
 
 
+@dataclass(frozen=True)
+class Lie:
+    """What a sender is told instead of OpenCode's answer, which `change` gets whole: head and body, not compressed.
+
+    `asked`: OpenCode gets the request all the same; else `change` gets nothing.
+    """
+
+    change: Callable[[bytes], bytes]
+    asked: bool
+
+
 class Gate:
     """Rules name a part of the request line, such as `/global/event`; they count for what arrives from then on."""
 
@@ -41,6 +53,10 @@ class Gate:
         self._held_requests: set[str] = set()
         self._held_answers: set[str] = set()
         self._open: dict[asyncio.Task[None], str] = {}
+        self.lie: Callable[[str], Lie | None] | None = None
+        """Asked with each request line that no other rule is about."""
+        self.frames: Callable[[bytes], Iterable[bytes]] | None = None
+        """What an event stream's reader gets for each frame, to be set before it attaches."""
         self._waiting: asyncio.Queue[Held] = asyncio.Queue()
         self.port = 0
         self.seen: list[str] = []
@@ -72,6 +88,7 @@ class Gate:
         for rules in (self._refused, self._held_requests, self._held_answers):
             rules.clear()
         self._answered.clear()
+        self.lie = self.frames = None
 
     async def next_held(self) -> Held:
         return await self._waiting.get()
@@ -117,16 +134,25 @@ class Gate:
         body = await reader.readexactly(_length(head))
         if _matches(self._held_requests, line) and not await self._hold(line):
             return
+        lie = self.lie(line) if self.lie is not None else None
+        if lie is not None and not lie.asked:
+            await _send(writer, lie.change(b""))
+            return
         upstream_reader, upstream = await asyncio.open_connection(LOOPBACK, self._upstream)
         try:
             upstream.write(_closing(head) + body)
+            if lie is not None:
+                await _send(writer, lie.change(await upstream_reader.read()))
+                return
             if _matches(self._held_answers, line):
                 answer = _closing(await upstream_reader.readuntil(b"\r\n\r\n")) + await upstream_reader.read()
                 if await self._hold(line):
                     await _send(writer, answer)
                 return
-            writer.write(_closing(await upstream_reader.readuntil(b"\r\n\r\n")))
-            while chunk := await upstream_reader.read(CHUNK):
+            answer_head = await upstream_reader.readuntil(b"\r\n\r\n")
+            writer.write(_closing(answer_head))
+            stream = b"text/event-stream" in answer_head.lower()
+            async for chunk in _changed(upstream_reader, self.frames if stream else None):
                 writer.write(chunk)
                 await writer.drain()
             await _send(writer, b"")
@@ -167,6 +193,25 @@ def _length(head: bytes) -> int:
     return int(next(found, b":0").split(b":")[1])
 
 
+async def _changed(
+    reader: asyncio.StreamReader, frames: Callable[[bytes], Iterable[bytes]] | None
+) -> AsyncIterator[bytes]:
+    """The rest of an answer; a stream's frames, which come in HTTP chunks, changed one by one."""
+    if frames is None:
+        while chunk := await reader.read(CHUNK):
+            yield chunk
+        return
+    waiting = b""
+    while size := int(await reader.readline() or b"0", 16):
+        waiting += (await reader.readexactly(size + 2))[:size]
+        *whole, waiting = waiting.split(FRAME_END)
+        for frame in whole:
+            for told in frames(frame + FRAME_END):
+                yield b"%x\r\n%s\r\n" % (len(told), told)
+
+
 def _closing(head: bytes) -> bytes:
-    kept = [line for line in _headers(head) if not line.lower().startswith(b"connection:")]
+    """Whoever may be lied to must be able to read it: nothing is compressed here."""
+    dropped = (b"connection:", b"accept-encoding:")
+    kept = [line for line in _headers(head) if not line.lower().startswith(dropped)]
     return b"\r\n".join([*kept, b"Connection: close"]) + b"\r\n\r\n"

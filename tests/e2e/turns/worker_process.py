@@ -17,13 +17,19 @@ START_DEADLINE: Final = 60.0
 """Seconds until it polls: 1.5 s alone, many times that beside a build."""
 
 
-def worker_process(
-    deployment: Deployment, opencode: OpenCodeServer, root: Path, log: Path, *, url: str | None = None
+def worker_process(  # noqa: PLR0913 - what it is connected to
+    deployment: Deployment,
+    opencode: OpenCodeServer,
+    root: Path,
+    log: Path,
+    *,
+    url: str | None = None,
+    temporal: str | None = None,
 ) -> SupervisedProcess:
-    """Not yet started. Serves the deployment's queue and endpoint."""
+    """Not yet started. Serves the deployment's queue and endpoint; `url` and `temporal` may lead it over a proxy."""
     endpoint = f"TURNKEEPER_ENDPOINT_{deployment.endpoint.upper().replace('-', '_')}"
     environment = os.environ | {
-        "TEMPORAL_ADDRESS": deployment.keeper.temporal.service_client.config.target_host,
+        "TEMPORAL_ADDRESS": temporal or deployment.keeper.temporal.service_client.config.target_host,
         "TURNKEEPER_WORKER_TASK_QUEUE": deployment.endpoint,
         "TURNKEEPER_WORKER_GRACEFUL_SHUTDOWN": "5",
         f"{endpoint}_URL": url or opencode.base_url,
