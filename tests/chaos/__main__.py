@@ -1,4 +1,7 @@
-"""`python -m tests.chaos`: play runs, print the table by fault. Exit code 1 when anything was wrong, lost or doubled."""
+"""`python -m tests.chaos`: play runs and print the table by fault.
+
+Exit code 1 when a turn was not settled, or anything was wrong, lost or doubled.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.faults import BY_NAME
+from tests.chaos.faults import BY_NAME, NotHereError
 from tests.chaos.report import failures, slowest, table
 from tests.chaos.run import Run, play
 from tests.chaos.site import running_site
@@ -17,7 +20,7 @@ from tests.chaos.site import running_site
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--runs", type=int, default=31, help="how many (default: each fault once)")
+    parser.add_argument("--runs", type=int, default=len(BY_NAME), help="how many (default: each fault once)")
     parser.add_argument("--seed", type=int, default=0, help="of the first run; the others count up (default: 0)")
     parser.add_argument("--fault", choices=sorted(BY_NAME), help="this one only")
     parser.add_argument("--results", type=Path, help="append a JSON line for each run; the table is of the whole file")
@@ -28,16 +31,15 @@ def _arguments() -> argparse.Namespace:
 async def _main(options: argparse.Namespace) -> int:
     runs = _read(options.results)
     with tempfile.TemporaryDirectory(prefix="turnkeeper-chaos-") as temporary:
-        directory: Path = options.keep or Path(temporary)
-        directory.mkdir(parents=True, exist_ok=True)
-        async with running_site(directory) as site:
+        async with running_site(options.keep or Path(temporary)) as site:
             for seed in range(options.seed, options.seed + options.runs):
                 run = await play(site, seed, options.fault)
+                if isinstance(run, NotHereError):
+                    sys.stdout.write(f"seed {seed}: NOT RUN: {run}\n")
+                    continue
                 runs.append(run)
                 _say(run)
-                if options.results is not None:
-                    with options.results.open("a") as file:
-                        file.write(json.dumps(run.entry()) + "\n")
+                _write(options.results, run)
     sys.stdout.write(f"\n{table(runs)}\n\n")
     for late, run, turn in slowest(runs):
         sys.stdout.write(f"{late:6.2f} s late: seed {run.seed} ({run.fault}), {turn.kind}, {turn.reason}\n")
@@ -50,6 +52,12 @@ def _read(results: Path | None) -> list[Run]:
     if results is None or not results.exists():
         return []
     return [Run.of(json.loads(line)) for line in results.read_text().splitlines()]
+
+
+def _write(results: Path | None, run: Run) -> None:
+    if results is not None:
+        with results.open("a") as file:
+            file.write(json.dumps(run.entry()) + "\n")
 
 
 def _say(run: Run) -> None:

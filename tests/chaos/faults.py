@@ -19,6 +19,10 @@ Strike = Callable[[Site, Random], Awaitable[float | None]]
 """Returns when it was over, in seconds of the epoch, if that is not when it returns."""
 
 
+class NotHereError(Exception):
+    """This machine cannot strike so; says why."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """`what` is for the table."""
@@ -90,6 +94,31 @@ async def _temporal_terminated(site: Site, random: Random) -> None:
     await site.temporal.stop()
     await asyncio.sleep(random.uniform(0, 5))
     await site.temporal.start()
+
+
+async def _disk_full(site: Site, random: Random) -> None:
+    """OpenCode cannot store a word: what runs meanwhile may be lost."""
+    if site.disk is None:
+        raise NotHereError("no mount is permitted here")
+    site.disk.fill()
+    site.deaths.append(time.time())
+    await asyncio.sleep(random.uniform(1, 8))
+    site.disk.free()
+    site.deaths.append(time.time())
+
+
+async def _clock_jumps(site: Site, random: Random) -> float:
+    """Of both workers, back or forth, by up to an hour. Over at once: nothing may depend on it."""
+    for worker in site.workers:
+        if worker.clock is None:
+            raise NotHereError("no C compiler here")
+        worker.clock.jump(random.choice((-1, 1)) * random.uniform(5, 3600))
+    jumped = time.time()
+    await asyncio.sleep(random.uniform(4, 10))
+    for worker in site.workers:
+        assert worker.clock is not None
+        worker.clock.jump(0)
+    return jumped
 
 
 # Frozen processes.
@@ -221,9 +250,11 @@ CATALOGUE: Final = (
     Fault("opencode-killed", "OpenCode kill -9, restarted", _opencode_killed),
     Fault("opencode-terminated", "OpenCode SIGTERM, restarted", _opencode_terminated),
     Fault("opencode-frozen", "OpenCode SIGSTOP for 2-12 s", _opencode_frozen),
+    Fault("opencode-disk-full", "OpenCode's disk full for 1-8 s", _disk_full),
     Fault("temporal-killed", "Temporal kill -9, restarted", _temporal_killed),
     Fault("temporal-terminated", "Temporal SIGTERM, restarted", _temporal_terminated),
     Fault("temporal-frozen", "Temporal SIGSTOP for 2-12 s", _temporal_frozen),
+    Fault("clock-jump", "workers' clocks jump by up to 1 h", _clock_jumps),
     Fault("opencode-cut", "worker to OpenCode: cut", _on(_to_opencode, _cut)),
     Fault("opencode-reset", "worker to OpenCode: connections reset", _on(_to_opencode, _reset_once)),
     Fault("opencode-half-open", "worker to OpenCode: half-open", _on(_to_opencode, _half_open)),

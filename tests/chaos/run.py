@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any, Final, Self
 
-from tests.chaos.faults import BY_NAME, CATALOGUE
+from tests.chaos.faults import BY_NAME, CATALOGUE, NotHereError
 from tests.chaos.judge import Failing, judge
 from tests.chaos.site import Site
 from tests.chaos.stories import Kind, Person
@@ -54,7 +54,7 @@ class Run:
         return cls(**(entry | {"turns": turns}))
 
 
-async def play(site: Site, seed: int, fault_name: str | None = None) -> Run:
+async def play(site: Site, seed: int, fault_name: str | None = None) -> Run | NotHereError:
     """Seed n plays the n-th fault of the catalogue, round and round, unless one is named."""
     random = Random(seed)  # noqa: S311 - repeatable on purpose
     fault = BY_NAME[fault_name] if fault_name else CATALOGUE[seed % len(CATALOGUE)]
@@ -63,9 +63,14 @@ async def play(site: Site, seed: int, fault_name: str | None = None) -> Run:
     site.deaths.clear()
     over: list[float] = []
 
+    impossible: list[NotHereError] = []
+
     async def strike() -> None:
         await asyncio.sleep(random.uniform(0, STRIKE_WITHIN))
-        over.append(await fault.strike(site, random) or time.time())
+        try:
+            over.append(await fault.strike(site, random) or time.time())
+        except NotHereError as error:
+            impossible.append(error)
 
     async def begin(person: Person, after: float) -> None:
         await asyncio.sleep(after)
@@ -77,6 +82,8 @@ async def play(site: Site, seed: int, fault_name: str | None = None) -> Run:
             group.create_task(begin(person, random.uniform(0, BEGIN_WITHIN)))
     await site.heal()
     await site.until_quiet()
+    if impossible:
+        return impossible[0]
     witness = Witness(site.state, site.directory)
     back_at = over[0] if site.deaths else 0.0
     turns = []

@@ -17,6 +17,8 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from tests.chaos.clock import JumpingClock
+from tests.chaos.disk import SmallDisk, small_disk
 from tests.chaos.proxy import FaultProxy
 from tests.e2e.conftest import ASKING_PERMISSIONS, SEARCH_ATTRIBUTES
 from tests.e2e.turns.deployment import Deployment, deployed
@@ -44,16 +46,22 @@ class Worker:
     to_temporal: FaultProxy
     gate: Gate
     to_opencode: FaultProxy
+    clock: JumpingClock | None
 
     def heal(self) -> None:
         self.to_temporal.heal()
         self.to_opencode.heal()
         self.gate.let_pass()
+        if self.clock is not None:
+            self.clock.jump(0)
 
 
 @dataclass
 class Site:
-    """Everything that a fault may strike. `deaths`: when OpenCode died, in seconds of the epoch."""
+    """Everything that a fault may strike. `deaths`: when OpenCode lost what it did, in seconds of the epoch.
+
+    A worker's clock and the disk can only fail where the machine has a C compiler and permits a mount.
+    """
 
     model: ScriptedModel
     to_model: FaultProxy
@@ -62,7 +70,7 @@ class Site:
     temporal: TemporalServer
     workers: list[Worker]
     people: Deployment
-    disk: Path | None = None
+    disk: SmallDisk | None
     deaths: list[float] = field(default_factory=list)
 
     @property
@@ -77,6 +85,8 @@ class Site:
     async def heal(self) -> None:
         """Every wire passes, every process runs, and the relay is attached again."""
         self.to_model.heal()
+        if self.disk is not None:
+            self.disk.free()
         for worker in self.workers:
             worker.heal()
         if not self.temporal.process.running:
@@ -104,11 +114,12 @@ class Site:
 
 @asynccontextmanager
 async def running_site(directory: Path) -> AsyncIterator[Site]:
-    """A site that keeps everything under `directory`."""
+    """A site that keeps everything under `directory`, an absolute path without links."""
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(ScriptedModel())
         to_model = await stack.enter_async_context(FaultProxy.before(model.port))
         state = directory / "opencode"
+        disk = stack.enter_context(small_disk(state / "data"))
         opencode = OpenCodeServer.hermetic(
             state=state,
             log=directory / "opencode.log",
@@ -127,15 +138,15 @@ async def running_site(directory: Path) -> AsyncIterator[Site]:
         workspace = directory / "workspace"
         workspace.mkdir()
         people = await stack.enter_async_context(
-            deployed(client, opencode, directory=workspace, root=directory.resolve(), name=ENDPOINT, run_worker=False)
+            deployed(client, opencode, directory=workspace, root=directory, name=ENDPOINT, run_worker=False)
         )
         workers = [await _worker(stack, people, opencode, temporal, directory, number) for number in range(WORKERS)]
-        site = Site(model, to_model, opencode, state, temporal, workers, people)
+        site = Site(model, to_model, opencode, state, temporal, workers, people, disk)
         await site.heal()
         yield site
 
 
-async def _worker(  # noqa: PLR0913, PLR0917 - what it is wired to
+async def _worker(
     stack: AsyncExitStack,
     people: Deployment,
     opencode: OpenCodeServer,
@@ -149,10 +160,13 @@ async def _worker(  # noqa: PLR0913, PLR0917 - what it is wired to
     process = worker_process(
         people,
         opencode,
-        directory.resolve(),
+        directory,
         directory / f"worker-{number}.log",
         url=gate.url,
         temporal=to_temporal.address,
     )
+    clock = JumpingClock.built_in(directory / f"clock-{number}")
+    if clock is not None:
+        process.environment = {**(process.environment or {}), **clock.environment}
     stack.push_async_callback(process.stop)
-    return Worker(process, to_temporal, gate, to_opencode)
+    return Worker(process, to_temporal, gate, to_opencode, clock)

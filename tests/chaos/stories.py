@@ -15,6 +15,8 @@ from enum import StrEnum
 from random import Random
 from typing import Final, TypeVar
 
+from pydantic import JsonValue
+
 from tests.chaos.site import ENDPOINT, Site
 from tests.e2e.turns.prompts import DONE, Step, bash, plan, seconds, slow_text
 from turnkeeper.client import StartedTurn
@@ -204,8 +206,11 @@ def plan_of(case: Case, random: Random) -> str:
 
 
 def _question() -> Step:
-    options = [{"label": "left", "description": "that way"}, {"label": "right", "description": "the other way"}]
-    question = {"question": "Which way?", "header": "Way", "options": options}
+    options: list[JsonValue] = [
+        {"label": "left", "description": "that way"},
+        {"label": "right", "description": "the other way"},
+    ]
+    question: Step = {"question": "Which way?", "header": "Way", "options": options}
     return {"kind": "tool", "name": "question", "arguments": {"questions": [question]}}
 
 

@@ -1,4 +1,4 @@
-"""What really happened to a prompt, read from OpenCode's own database and the workspace. Knows nothing of Turnkeeper."""
+"""What really happened to a prompt, from OpenCode's own database and the workspace. Knows nothing of Turnkeeper."""
 
 from __future__ import annotations
 

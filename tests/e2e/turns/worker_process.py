@@ -17,7 +17,7 @@ START_DEADLINE: Final = 60.0
 """Seconds until it polls: 1.5 s alone, many times that beside a build."""
 
 
-def worker_process(  # noqa: PLR0913 - what it is connected to
+def worker_process(
     deployment: Deployment,
     opencode: OpenCodeServer,
     root: Path,
