@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test check lint types format conformance
+.PHONY: help env run test check lint types format conformance chaos
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,5 +43,10 @@ test: env  ## every level but the long chaos runs
 
 conformance: env  ## every row of the lifecycle scenarios; FILE=other.yaml for another file of that shape
 	CONFORMANCE_FILE="$(FILE)" $(BIN)/python -m pytest -q tests/conformance/test_conformance.py
+
+RUNS ?= 330
+SEED ?= 0
+chaos: env  ## faults against real processes, RUNS=330 from SEED=0: the table of what was wrong, lost or doubled (1.5 h)
+	$(BIN)/python -m tests.chaos --runs $(RUNS) --seed $(SEED)
 
 check: lint types test  ## what CI holds a change to

@@ -14,9 +14,15 @@ from tests.chaos import lies
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.site import Site, Worker
 from turnkeeper.dev.processes import SupervisedProcess
+from turnkeeper.vocabulary import Reason
 
 Strike = Callable[[Site, Random], Awaitable[float | None]]
 """Returns when it was over, in seconds of the epoch, if that is not when it returns."""
+
+
+CANNOT_STORE: Final = frozenset({Reason.PROMPT_REJECTED, Reason.PROVIDER_ERROR, Reason.STALLED})
+"""OpenCode says so itself, with the database's error; or it stays busy for ever with a prompt that it never stored
+(once in four runs), until the stall clock ends that."""
 
 
 class NotHereError(Exception):
@@ -25,11 +31,12 @@ class NotHereError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """`what` is for the table."""
+    """`what` is for the table. `refuses`: how else a turn may truthfully end that OpenCode did not answer."""
 
     name: str
     what: str
     strike: Strike
+    refuses: frozenset[Reason] = frozenset()
 
 
 async def _nothing(_: Site, __: Random) -> None:
@@ -250,7 +257,7 @@ CATALOGUE: Final = (
     Fault("opencode-killed", "OpenCode kill -9, restarted", _opencode_killed),
     Fault("opencode-terminated", "OpenCode SIGTERM, restarted", _opencode_terminated),
     Fault("opencode-frozen", "OpenCode SIGSTOP for 2-12 s", _opencode_frozen),
-    Fault("opencode-disk-full", "OpenCode's disk full for 1-8 s", _disk_full),
+    Fault("opencode-disk-full", "OpenCode's disk full for 1-8 s", _disk_full, CANNOT_STORE),
     Fault("temporal-killed", "Temporal kill -9, restarted", _temporal_killed),
     Fault("temporal-terminated", "Temporal SIGTERM, restarted", _temporal_terminated),
     Fault("temporal-frozen", "Temporal SIGSTOP for 2-12 s", _temporal_frozen),

@@ -43,35 +43,51 @@ class Verdict:
     late: float | None
 
 
-def judge(case: Case, truth: Truth, *, over_at: float, deaths: Sequence[float], back_at: float) -> Verdict:
-    """`over_at`: the end of the fault; `deaths` of OpenCode, which was back at `back_at`."""
-    failings = [*_delivery(case, truth), *_said(case, truth, deaths)]
+@dataclass(frozen=True)
+class Damage:
+    """What the fault did. Times in seconds of the epoch.
+
+    `over_at`: its end; `deaths` of OpenCode, which was back at `back_at`; `refuses`: how else a turn may truthfully end
+    that OpenCode did not answer.
+    """
+
+    over_at: float
+    deaths: Sequence[float] = ()
+    back_at: float = 0.0
+    refuses: frozenset[Reason] = frozenset()
+
+
+def judge(case: Case, truth: Truth, damage: Damage) -> Verdict:
+    """Everything that must not be about this prompt."""
+    failings = [*_delivery(case, truth, damage), *_said(case, truth, damage)]
     late = None
     if case.result is not None:
-        known_at = max(_known_at(case, truth, back_at), over_at)
+        known_at = max(_known_at(case, truth, damage.back_at), damage.over_at)
         late = max(0.0, case.result.outcome.completed_at.timestamp() - known_at)
     return Verdict(tuple(failings), late)
 
 
-def _delivery(case: Case, truth: Truth) -> list[tuple[Failing, str]]:
+def _delivery(case: Case, truth: Truth, damage: Damage) -> list[tuple[Failing, str]]:
     failings = []
     if len(truth.stored_at) > 1:
         failings.append((Failing.DOUBLED, f"stored {len(truth.stored_at)} times"))
     if truth.effects > 1 or truth.answered > 1:
         failings.append((Failing.DOUBLED, f"{truth.effects} effects, {truth.answered} answers"))
-    if not truth.stored_at and case.stop_asked_at is None:
+    refused = case.result is not None and case.result.outcome.reason in damage.refuses
+    if not truth.stored_at and case.stop_asked_at is None and not refused:
         failings.append((Failing.LOST, f"never reached OpenCode; {case.complaint}"))
     return failings
 
 
-def _said(case: Case, truth: Truth, deaths: Sequence[float]) -> list[tuple[Failing, str]]:
+def _said(case: Case, truth: Truth, damage: Damage) -> list[tuple[Failing, str]]:
     if case.result is None:
         return [(Failing.UNSETTLED, case.complaint or "no result in time")]
     outcome, failings = case.result.outcome, []
-    allowed = _allowed(case, truth, deaths)
+    allowed = _allowed(case, truth, damage)
     if case.stop_asked_at is not None and outcome.confirmed is False:
         allowed.add(Reason.STOPPED)  # it says itself that the run may go on
-    told = f"{outcome.reason} (confirmed: {outcome.confirmed}), truth {truth.last}, effects {truth.effects}"
+    why = outcome.failure.message if outcome.failure is not None else outcome.evidence.detail
+    told = f"{outcome.reason} ({why}; confirmed: {outcome.confirmed}), truth {truth.last}, effects {truth.effects}"
     if outcome.reason not in allowed:
         failings.append((Failing.WRONG, f"{told}; allowed: {', '.join(sorted(allowed)) or 'nothing'}"))
     settled_at = outcome.completed_at.timestamp()
@@ -82,23 +98,23 @@ def _said(case: Case, truth: Truth, deaths: Sequence[float]) -> list[tuple[Faili
     if case.stop_asked_at is not None and case.stop is None:
         failings.append((Failing.STOP_LOST, case.complaint))
     if case.answer_given:
-        failings += _answer(case, truth, deaths)
+        failings += _answer(case, truth, damage.deaths)
     return failings
 
 
-def _allowed(case: Case, truth: Truth, deaths: Sequence[float]) -> set[Reason]:
+def _allowed(case: Case, truth: Truth, damage: Damage) -> set[Reason]:
     """The ends that may be told, from OpenCode's last word."""
     stopped = {Reason.STOPPED} if case.stop_asked_at is not None else set[Reason]()
     last = truth.last
     if not truth.stored_at:
-        return stopped
-    died = any(death >= truth.stored_at[0] for death in deaths)
+        return stopped | damage.refuses
+    died = any(death >= truth.stored_at[0] for death in damage.deaths)
     lost = {Reason.PROVIDER_LOST_TURN} if died else set[Reason]()
     if last is None:
-        return stopped | lost | ({Reason.PROMPT_DROPPED} if died else set())
+        return stopped | lost | damage.refuses | ({Reason.PROMPT_DROPPED} if died else set())
     unfinished = last.error is None and (last.completed_at is None or last.finish is None)
     if unfinished:
-        return stopped | lost
+        return stopped | lost | damage.refuses
     if last.error == ABORTED:
         return stopped
     if last.error is not None:
@@ -107,7 +123,7 @@ def _allowed(case: Case, truth: Truth, deaths: Sequence[float]) -> set[Reason]:
         return {Reason.FINISHED}
     # Ended after a tool: a person said no, the run died between two calls, or a stop came there.
     refused = {Reason.REFUSED} if case.kind is Kind.REJECTED or case.stop_asked_at is not None else set[Reason]()
-    return stopped | lost | refused
+    return stopped | lost | refused | damage.refuses
 
 
 def _answer(case: Case, truth: Truth, deaths: Sequence[float]) -> list[tuple[Failing, str]]:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Final, Self
 
 from tests.chaos.faults import BY_NAME, CATALOGUE, NotHereError
-from tests.chaos.judge import Failing, judge
+from tests.chaos.judge import Damage, Failing, judge
 from tests.chaos.site import Site
 from tests.chaos.stories import Kind, Person
 from tests.chaos.witness import Witness
@@ -85,10 +85,10 @@ async def play(site: Site, seed: int, fault_name: str | None = None) -> Run | No
     if impossible:
         return impossible[0]
     witness = Witness(site.state, site.directory)
-    back_at = over[0] if site.deaths else 0.0
+    damage = Damage(over[0], tuple(site.deaths), over[0] if site.deaths else 0.0, fault.refuses)
     turns = []
     for case in (case for person in people for case in person.cases):
-        verdict = judge(case, witness.of(case.word), over_at=over[0], deaths=site.deaths, back_at=back_at)
+        verdict = judge(case, witness.of(case.word), damage)
         reason = case.result.outcome.reason.value if case.result is not None else None
         failings = tuple((failing.value, f"{case.thread}: {words}") for failing, words in verdict.failings)
         turns.append(Turn(case.kind.name.lower(), reason, verdict.late, failings))

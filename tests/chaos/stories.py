@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from pydantic import JsonValue
 
 from tests.chaos.site import ENDPOINT, Site
+from tests.e2e.turns.deployment import new_thread
 from tests.e2e.turns.prompts import DONE, Step, bash, plan, seconds, slow_text
 from turnkeeper.client import StartedTurn
 from turnkeeper.errors import ServiceUnavailableError, TurnkeeperError
@@ -81,7 +82,7 @@ class Person:
         self._site = site
         self._random = random
         self._kind = kind
-        self.thread = f"chaos-{uuid.UUID(int=random.getrandbits(128)).hex[:12]}-{uuid.uuid4().hex[:6]}"
+        self.thread = new_thread()
         self.cases: list[Case] = []
 
     async def play(self) -> None:
@@ -95,7 +96,7 @@ class Person:
         await asyncio.gather(self._settle(case, started), self._take_part(case))
 
     async def _give(self, kind: Kind) -> tuple[Case, StartedTurn | None]:
-        case = Case(kind, f"w{self._random.getrandbits(48):012x}", self.thread, time.time())
+        case = Case(kind, f"w{uuid.uuid4().hex}", self.thread, time.time())
         self.cases.append(case)
         prompt = plan_of(case, self._random)
 

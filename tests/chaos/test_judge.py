@@ -1,0 +1,112 @@
+"""The judge finds what must never happen: each failing is made up once, and each truthful end is let pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+import pytest
+
+from tests.chaos.judge import ABORTED, Damage, Failing, Verdict, judge
+from tests.chaos.stories import Case, Kind
+from tests.chaos.witness import Reply, Truth
+from turnkeeper.messages import AnswerResult, Evidence, InterruptResult, Outcome, TurnResult
+from turnkeeper.outcomes import SETTLEMENTS
+from turnkeeper.vocabulary import AnswerState, EvidenceKind, Reason
+
+BEGAN: Final = 1_000_000.0
+ENDED: Final = BEGAN + 3
+NO_DAMAGE: Final = Damage(over_at=BEGAN)
+ANSWERED: Final = Truth((BEGAN,), frozenset({"ses_1"}), (Reply(BEGAN + 1, ENDED, "stop", None),), effects=1)
+UNFINISHED: Final = replace(ANSWERED, replies=(Reply(BEGAN + 1, None, None, None),))
+WAS_ABORTED: Final = replace(ANSWERED, replies=(Reply(BEGAN + 1, ENDED, None, ABORTED),), effects=0)
+
+
+def told(reason: Reason, kind: Kind = Kind.TOOL, *, at: float = ENDED + 0.2, confirmed: bool | None = None) -> Case:
+    evidence = Evidence(kind=EvidenceKind.SNAPSHOT, at=datetime.fromtimestamp(at, UTC), detail="told")
+    outcome = Outcome(
+        state=SETTLEMENTS[reason][0],
+        reason=reason,
+        evidence=evidence,
+        started_at=datetime.fromtimestamp(BEGAN, UTC),
+        completed_at=evidence.at,
+        confirmed=confirmed,
+    )
+    result = TurnResult(thread_id="t", turn_id="turn-1", session_id="ses_1", client_message_id="msg_1", outcome=outcome)
+    return Case(kind, "word", "t", BEGAN, result=result)
+
+
+def stopped(reason: Reason, *, confirmed: bool | None = True, at: float = ENDED + 0.2) -> Case:
+    case = told(reason, Kind.STOPPED_IN_TOOL, at=at, confirmed=confirmed)
+    case.stop_asked_at = BEGAN + 2
+    case.stop = InterruptResult(turn_id="turn-1", was_running=True)
+    return case
+
+
+def answered(state: AnswerState, reason: Reason = Reason.FINISHED) -> Case:
+    case = told(reason, Kind.PERMISSION)
+    case.answer_given = True
+    case.answer = AnswerResult(turn_id="turn-1", request_id="per_1", state=state)
+    return case
+
+
+def names(verdict: Verdict) -> set[Failing]:
+    return {name for name, _ in verdict.failings}
+
+
+@pytest.mark.parametrize(
+    ("case", "truth", "damage"),
+    [
+        (told(Reason.FINISHED), ANSWERED, NO_DAMAGE),
+        (told(Reason.PROVIDER_LOST_TURN), UNFINISHED, replace(NO_DAMAGE, deaths=(BEGAN + 2,))),
+        (told(Reason.PROMPT_DROPPED), replace(ANSWERED, replies=()), replace(NO_DAMAGE, deaths=(BEGAN + 1,))),
+        (told(Reason.PROVIDER_ERROR), replace(ANSWERED, replies=(Reply(BEGAN, ENDED, None, "APIError"),)), NO_DAMAGE),
+        (stopped(Reason.STOPPED), WAS_ABORTED, NO_DAMAGE),
+        (stopped(Reason.STOPPED), Truth(), NO_DAMAGE),
+        (stopped(Reason.STOPPED, confirmed=False), ANSWERED, NO_DAMAGE),
+        (stopped(Reason.FINISHED), ANSWERED, NO_DAMAGE),
+        (answered(AnswerState.DELIVERED), ANSWERED, NO_DAMAGE),
+    ],
+)
+def test_truthful_ends_pass(case: Case, truth: Truth, damage: Damage) -> None:
+    assert judge(case, truth, damage).failings == ()
+
+
+@pytest.mark.parametrize(
+    ("case", "truth", "damage", "failing"),
+    [
+        (told(Reason.FINISHED), UNFINISHED, NO_DAMAGE, Failing.WRONG),
+        (told(Reason.FINISHED), WAS_ABORTED, NO_DAMAGE, Failing.WRONG),
+        (told(Reason.PROVIDER_LOST_TURN), UNFINISHED, NO_DAMAGE, Failing.WRONG),  # nothing died
+        (told(Reason.PROVIDER_LOST_TURN), ANSWERED, replace(NO_DAMAGE, deaths=(BEGAN,)), Failing.WRONG),
+        (told(Reason.STOPPED), WAS_ABORTED, NO_DAMAGE, Failing.WRONG),  # nobody asked for it
+        (stopped(Reason.STOPPED), ANSWERED, NO_DAMAGE, Failing.WRONG),
+        (stopped(Reason.STOPPED, at=ENDED - 2), WAS_ABORTED, NO_DAMAGE, Failing.WRONG),  # it worked on
+        (told(Reason.PROMPT_REJECTED), Truth(), NO_DAMAGE, Failing.LOST),
+        (told(Reason.FINISHED), replace(ANSWERED, stored_at=(BEGAN, BEGAN + 1)), NO_DAMAGE, Failing.DOUBLED),
+        (told(Reason.FINISHED), replace(ANSWERED, effects=2), NO_DAMAGE, Failing.DOUBLED),
+        (told(Reason.FINISHED), replace(ANSWERED, replies=ANSWERED.replies * 2), NO_DAMAGE, Failing.DOUBLED),
+        (answered(AnswerState.STALE), ANSWERED, NO_DAMAGE, Failing.ANSWER_LOST),
+        (answered(AnswerState.DELIVERED), replace(ANSWERED, effects=0), NO_DAMAGE, Failing.ANSWER_LOST),
+    ],
+)
+def test_what_must_not_be_is_found(case: Case, truth: Truth, damage: Damage, failing: Failing) -> None:
+    assert failing in names(judge(case, truth, damage))
+
+
+def test_a_turn_without_an_end_is_found() -> None:
+    assert names(judge(Case(Kind.WORDS, "word", "t", BEGAN), ANSWERED, NO_DAMAGE)) == {Failing.UNSETTLED}
+
+
+def test_a_stop_that_nobody_took_is_found() -> None:
+    case = stopped(Reason.FINISHED)
+    case.stop = None
+    assert names(judge(case, ANSWERED, NO_DAMAGE)) == {Failing.STOP_LOST}
+
+
+def test_recovery_counts_from_the_truth_or_the_end_of_the_fault() -> None:
+    case = told(Reason.FINISHED, at=ENDED + 4)
+    assert judge(case, ANSWERED, NO_DAMAGE).late == pytest.approx(4)
+    assert judge(case, ANSWERED, Damage(over_at=ENDED + 3)).late == pytest.approx(1)
+    assert judge(case, ANSWERED, Damage(over_at=ENDED + 9)).late == 0
