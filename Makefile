@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test check lint types format conformance chaos
+.PHONY: help env run test check lint types format conformance chaos chaos-short
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,10 +39,13 @@ format: env  ## lint fixes and formatting
 	$(BIN)/ruff format .
 
 test: env  ## every level but the long chaos runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore=tests/chaos/test_runs.py
 
 conformance: env  ## every row of the lifecycle scenarios; FILE=other.yaml for another file of that shape
 	CONFORMANCE_FILE="$(FILE)" $(BIN)/python -m pytest -q tests/conformance/test_conformance.py
+
+chaos-short: env  ## one run for each family of faults, a minute
+	$(BIN)/python -m pytest tests/chaos
 
 RUNS ?= 330
 SEED ?= 0

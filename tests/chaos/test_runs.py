@@ -1,4 +1,4 @@
-"""A short version of `make chaos`: one run for each family of faults, and the proof that a doubled prompt is seen.
+"""`make chaos-short`: one run for each family of faults, and the proof that a doubled prompt is seen.
 
 The seeds are fixed; a failing one is played again with `python -m tests.chaos --runs 1 --seed N --fault NAME`.
 """
