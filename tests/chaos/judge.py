@@ -20,8 +20,8 @@ ABORTED: Final = "MessageAbortedError"
 STILL_WORKING: Final = 1.0
 """Seconds that OpenCode may go on storing after the settlement: the last word follows its idle by 0.35 s at worst."""
 
-STOP_BOUND: Final = 15.0
-"""Seconds from a stop to its end, confirmed or declared unconfirmed, while everything is up."""
+TOLD: Final = frozenset({Reason.PROVIDER_ERROR, Reason.PROMPT_REJECTED})
+"""Of a run that OpenCode said had failed, and stored nothing of."""
 
 
 class Failing(StrEnum):
@@ -48,13 +48,19 @@ class Damage:
     """What the fault did. Times in seconds of the epoch.
 
     `over_at`: its end; `deaths` of OpenCode, which was back at `back_at`; `refuses`: how else a turn may truthfully end
-    that OpenCode did not answer.
+    that OpenCode did not answer; `failed`: sessions that OpenCode told an error of.
     """
 
     over_at: float
     deaths: Sequence[float] = ()
     back_at: float = 0.0
     refuses: frozenset[Reason] = frozenset()
+    failed: frozenset[str] = frozenset()
+
+    def ends(self, case: Case) -> frozenset[Reason]:
+        """How this turn may truthfully end if OpenCode stored no answer."""
+        session = case.result.session_id if case.result is not None else None
+        return self.refuses | TOLD if session in self.failed else self.refuses
 
 
 def judge(case: Case, truth: Truth, damage: Damage) -> Verdict:
@@ -73,7 +79,7 @@ def _delivery(case: Case, truth: Truth, damage: Damage) -> list[tuple[Failing, s
         failings.append((Failing.DOUBLED, f"stored {len(truth.stored_at)} times"))
     if truth.effects > 1 or truth.answered > 1:
         failings.append((Failing.DOUBLED, f"{truth.effects} effects, {truth.answered} answers"))
-    refused = case.result is not None and case.result.outcome.reason in damage.refuses
+    refused = case.result is not None and case.result.outcome.reason in damage.ends(case)
     if not truth.stored_at and case.stop_asked_at is None and not refused:
         failings.append((Failing.LOST, f"never reached OpenCode; {case.complaint}"))
     return failings
@@ -107,14 +113,14 @@ def _allowed(case: Case, truth: Truth, damage: Damage) -> set[Reason]:
     stopped = {Reason.STOPPED} if case.stop_asked_at is not None else set[Reason]()
     last = truth.last
     if not truth.stored_at:
-        return stopped | damage.refuses
+        return stopped | damage.ends(case)
     died = any(death >= truth.stored_at[0] for death in damage.deaths)
     lost = {Reason.PROVIDER_LOST_TURN} if died else set[Reason]()
     if last is None:
-        return stopped | lost | damage.refuses | ({Reason.PROMPT_DROPPED} if died else set())
+        return stopped | lost | damage.ends(case) | ({Reason.PROMPT_DROPPED} if died else set())
     unfinished = last.error is None and (last.completed_at is None or last.finish is None)
     if unfinished:
-        return stopped | lost | damage.refuses
+        return stopped | lost | damage.ends(case)
     if last.error == ABORTED:
         return stopped
     if last.error is not None:
@@ -123,7 +129,7 @@ def _allowed(case: Case, truth: Truth, damage: Damage) -> set[Reason]:
         return {Reason.FINISHED}
     # Ended after a tool: a person said no, the run died between two calls, or a stop came there.
     refused = {Reason.REFUSED} if case.kind is Kind.REJECTED or case.stop_asked_at is not None else set[Reason]()
-    return stopped | lost | refused | damage.refuses
+    return stopped | lost | refused | damage.ends(case)
 
 
 def _answer(case: Case, truth: Truth, deaths: Sequence[float]) -> list[tuple[Failing, str]]:

@@ -85,7 +85,9 @@ async def play(site: Site, seed: int, fault_name: str | None = None) -> Run | No
     if impossible:
         return impossible[0]
     witness = Witness(site.state, site.directory)
-    damage = Damage(over[0], tuple(site.deaths), over[0] if site.deaths else 0.0, fault.refuses)
+    damage = Damage(
+        over[0], tuple(site.deaths), over[0] if site.deaths else 0.0, fault.refuses, frozenset(site.overheard.sessions)
+    )
     turns = []
     for case in (case for person in people for case in person.cases):
         verdict = judge(case, witness.of(case.word), damage)

@@ -19,6 +19,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from tests.chaos.clock import JumpingClock
 from tests.chaos.disk import SmallDisk, small_disk
+from tests.chaos.overheard import Overheard, overhearing
 from tests.chaos.proxy import FaultProxy
 from tests.e2e.conftest import ASKING_PERMISSIONS, SEARCH_ATTRIBUTES
 from tests.e2e.turns.deployment import Deployment, deployed
@@ -70,6 +71,7 @@ class Site:
     temporal: TemporalServer
     workers: list[Worker]
     people: Deployment
+    overheard: Overheard
     disk: SmallDisk | None
     deaths: list[float] = field(default_factory=list)
 
@@ -140,8 +142,9 @@ async def running_site(directory: Path) -> AsyncIterator[Site]:
         people = await stack.enter_async_context(
             deployed(client, opencode, directory=workspace, root=directory, name=ENDPOINT, run_worker=False)
         )
+        overheard = await stack.enter_async_context(overhearing(people.truth))
         workers = [await _worker(stack, people, opencode, temporal, directory, number) for number in range(WORKERS)]
-        site = Site(model, to_model, opencode, state, temporal, workers, people, disk)
+        site = Site(model, to_model, opencode, state, temporal, workers, people, overheard, disk)
         await site.heal()
         yield site
 

@@ -67,6 +67,7 @@ def names(verdict: Verdict) -> set[Failing]:
         (stopped(Reason.STOPPED, confirmed=False), ANSWERED, NO_DAMAGE),
         (stopped(Reason.FINISHED), ANSWERED, NO_DAMAGE),
         (answered(AnswerState.DELIVERED), ANSWERED, NO_DAMAGE),
+        (told(Reason.PROVIDER_ERROR), replace(ANSWERED, replies=()), replace(NO_DAMAGE, failed=frozenset({"ses_1"}))),
     ],
 )
 def test_truthful_ends_pass(case: Case, truth: Truth, damage: Damage) -> None:
@@ -81,6 +82,7 @@ def test_truthful_ends_pass(case: Case, truth: Truth, damage: Damage) -> None:
         (told(Reason.PROVIDER_LOST_TURN), UNFINISHED, NO_DAMAGE, Failing.WRONG),  # nothing died
         (told(Reason.PROVIDER_LOST_TURN), ANSWERED, replace(NO_DAMAGE, deaths=(BEGAN,)), Failing.WRONG),
         (told(Reason.STOPPED), WAS_ABORTED, NO_DAMAGE, Failing.WRONG),  # nobody asked for it
+        (told(Reason.PROVIDER_ERROR), replace(ANSWERED, replies=()), NO_DAMAGE, Failing.WRONG),  # it never said so
         (stopped(Reason.STOPPED), ANSWERED, NO_DAMAGE, Failing.WRONG),
         (stopped(Reason.STOPPED, at=ENDED - 2), WAS_ABORTED, NO_DAMAGE, Failing.WRONG),  # it worked on
         (told(Reason.PROMPT_REJECTED), Truth(), NO_DAMAGE, Failing.LOST),
