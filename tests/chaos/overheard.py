@@ -11,7 +11,8 @@ from typing import Final
 
 import httpx
 
-STREAM: Final = "/global/event"
+from tests.chaos.lies import STREAM
+
 PREFIX: Final = "data: "
 AGAIN: Final = 0.2
 """Seconds until the stream of an OpenCode that went away is tried again."""

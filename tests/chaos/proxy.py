@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
-LOOPBACK: Final = "127.0.0.1"
-CHUNK: Final = 64 * 1024
+from tests.e2e.turns.gate import CHUNK, LOOPBACK
+
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER of zero seconds: the close is a reset, and what was under way is lost."""
 TRICKLE_TICK: Final = 0.1

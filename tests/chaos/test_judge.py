@@ -18,7 +18,7 @@ from turnkeeper.vocabulary import AnswerState, EvidenceKind, Reason
 BEGAN: Final = 1_000_000.0
 ENDED: Final = BEGAN + 3
 NO_DAMAGE: Final = Damage(over_at=BEGAN)
-ANSWERED: Final = Truth((BEGAN,), frozenset({"ses_1"}), (Reply(BEGAN + 1, ENDED, "stop", None),), effects=1)
+ANSWERED: Final = Truth((BEGAN,), (Reply(BEGAN + 1, ENDED, "stop", None),), effects=1)
 UNFINISHED: Final = replace(ANSWERED, replies=(Reply(BEGAN + 1, None, None, None),))
 WAS_ABORTED: Final = replace(ANSWERED, replies=(Reply(BEGAN + 1, ENDED, None, ABORTED),), effects=0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +30,8 @@ class Truth:
     """`stored`: user messages that hold the prompt's word; `effects`: times that its command had its effect."""
 
     stored_at: tuple[float, ...] = ()
-    sessions: frozenset[str] = frozenset()
     replies: tuple[Reply, ...] = ()
     effects: int = 0
-    tools: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @property
     def last(self) -> Reply | None:
@@ -55,35 +53,23 @@ class Witness:
     def of(self, word: str) -> Truth:
         with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=10)) as database:
             prompts = [
-                (identity, session, created / 1000)
-                for identity, session, created, data, text in database.execute(
-                    "select m.id, m.session_id, m.time_created, m.data, p.data from message m"
+                (identity, created / 1000)
+                for identity, created, data, text in database.execute(
+                    "select m.id, m.time_created, m.data, p.data from message m"
                     " join part p on p.message_id = m.id where instr(p.data, ?) order by m.time_created",
                     (word,),
                 )
                 if json.loads(data)["role"] == "user" and not json.loads(text).get("synthetic")
             ]
-            identities = {identity for identity, _, _ in prompts}
+            stored = dict(prompts)
             messages = [
-                (identity, json.loads(data))
-                for identity, data in database.execute("select id, data from message order by time_created, id")
+                json.loads(data) for (data,) in database.execute("select data from message order by time_created, id")
             ]
-            under = [(identity, data) for identity, data in messages if data.get("parentID") in identities]
-            tools = [part for identity, _ in under for part in self._tools(database, identity)]
         return Truth(
-            stored_at=tuple(sorted({identity: at for identity, _, at in prompts}.values())),
-            sessions=frozenset(session for _, session, _ in prompts),
-            replies=tuple(_reply(data) for _, data in under),
+            stored_at=tuple(sorted(stored.values())),
+            replies=tuple(_reply(message) for message in messages if message.get("parentID") in stored),
             effects=self._effects(word),
-            tools=tuple(tools),
         )
-
-    @staticmethod
-    def _tools(database: sqlite3.Connection, message: str) -> list[dict[str, Any]]:
-        parts = [
-            json.loads(data) for (data,) in database.execute("select data from part where message_id = ?", (message,))
-        ]
-        return [part for part in parts if part["type"] == "tool"]
 
     def _effects(self, word: str) -> int:
         file = self._workspace / f"{word}.txt"

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from temporalio import activity
 
+from tests.workflow.scripted_provider import registered
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.failures import to_application_error
 from turnkeeper.findings import Adoption, AdoptRequest, LiveRun, SessionFound, SessionReading, SessionReadRequest
@@ -185,17 +186,7 @@ class ModelProvider:
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
-        return [
-            self.admit,
-            self.open_session,
-            self.read_session,
-            self.adopt_session,
-            self.submit,
-            self.look,
-            self.abort,
-            self.answer,
-            self.relay,
-        ]
+        return registered(self)
 
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:

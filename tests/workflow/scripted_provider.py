@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from temporalio import activity
 
@@ -44,6 +44,12 @@ from turnkeeper.observations import (
 from turnkeeper.vocabulary import Fault, Record, Standing
 
 Verb = Literal["admit", "open_session", "read_session", "adopt_session", "submit", "look", "abort", "answer", "relay"]
+
+
+def registered(provider: object) -> list[Callable[..., Any]]:
+    """What a worker registers: one method for each verb."""
+    return [getattr(provider, verb) for verb in get_args(Verb)]
+
 
 BEAT: Final = 0.1
 """Seconds between heartbeats of a call that takes its time."""
@@ -117,17 +123,7 @@ class ScriptedProvider:
     @property
     def activities(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
-        return [
-            self.admit,
-            self.open_session,
-            self.read_session,
-            self.adopt_session,
-            self.submit,
-            self.look,
-            self.abort,
-            self.answer,
-            self.relay,
-        ]
+        return registered(self)
 
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:
