@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test check lint types format conformance chaos chaos-short
+.PHONY: help env run test check lint types format conformance chaos chaos-report chaos-short
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,7 +49,11 @@ chaos-short: env  ## one run for each family of faults, a minute
 
 RUNS ?= 330
 SEED ?= 0
-chaos: env  ## faults against real processes, RUNS=330 from SEED=0: the table of what was wrong, lost or doubled (1.5 h)
-	$(BIN)/python -m tests.chaos --runs $(RUNS) --seed $(SEED)
+RESULTS ?=
+chaos: env  ## faults against real processes, RUNS=330 from SEED=0: what was wrong, lost, doubled or late (1 h); RESULTS=file keeps it
+	$(BIN)/python -m tests.chaos --runs $(RUNS) --seed $(SEED) $(if $(RESULTS),--results $(RESULTS))
+
+chaos-report: env  ## the series of RESULTS=file into docs/reliability.md
+	$(BIN)/python -m tests.chaos.report $(RESULTS)
 
 check: lint types test  ## what CI holds a change to

@@ -1,72 +1,88 @@
-"""One run: stories, one fault at a random moment, and the judgement. The same seed plays the same run again."""
+"""One run: stories, one fault or two at random moments, and the judgement. The same seed plays the same run again."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from random import Random
-from typing import Any, Final, Self
+from typing import Final
 
-from tests.chaos.faults import BY_NAME, CATALOGUE, NotHereError
-from tests.chaos.judge import Damage, Failing, judge
+from tests.chaos.cases import STORIES, Case, one_run
+from tests.chaos.faults import Fault, NotHereError
+from tests.chaos.judge import Damage, Verdict, judge
+from tests.chaos.results import Run, Turn
+from tests.chaos.series import faults_of
 from tests.chaos.site import Site
-from tests.chaos.stories import Kind, Person
+from tests.chaos.stories import Person
 from tests.chaos.witness import Witness
+from turnkeeper.vocabulary import Reason
 
-STORIES: Final = 4
-"""At once in a run: OpenCode has one thread, and its own queueing is not what is measured."""
+AT_ONCE: Final = 4
+"""Stories in a run: OpenCode has one thread, and its own queueing is not what is measured."""
 
 BEGIN_WITHIN: Final = 2.0
-STRIKE_WITHIN: Final = 4.0
+STRIKE_WITHIN: Final = 3.0
 """Seconds from the start of a run in which its stories begin and its fault strikes."""
 
-
-@dataclass(frozen=True)
-class Turn:
-    """One judged prompt."""
-
-    kind: str
-    reason: str | None
-    late: float | None
-    failings: tuple[tuple[str, str], ...]
+OVERLAP: Final = 1.5
+"""Seconds after the first of two faults in which the second strikes."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One line of the results' file."""
+async def play(site: Site, seed: int, names: tuple[str, ...] = ()) -> Run | NotHereError:
+    """The faults of the seed, unless they are named.
 
-    seed: int
-    fault: str
-    turns: tuple[Turn, ...]
-    seconds: float
+    Raises:
+        Exception: the site cannot be brought back; the run says nothing, and the site is of no more use.
 
-    @property
-    def failed(self) -> bool:
-        return any(turn.failings for turn in self.turns)
-
-    def entry(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def of(cls, entry: dict[str, Any]) -> Self:
-        turns = tuple(Turn(**(turn | {"failings": tuple(map(tuple, turn["failings"]))})) for turn in entry["turns"])
-        return cls(**(entry | {"turns": turns}))
-
-
-async def play(site: Site, seed: int, fault_name: str | None = None) -> Run | NotHereError:
-    """Seed n plays the n-th fault of the catalogue, round and round, unless one is named."""
+    """
     random = Random(seed)  # noqa: S311 - repeatable on purpose
-    fault = BY_NAME[fault_name] if fault_name else CATALOGUE[seed % len(CATALOGUE)]
+    faults = faults_of(seed, names)
     began = time.time()
-    people = [Person(site, Random(random.getrandbits(64)), kind) for kind in random.sample(list(Kind), STORIES)]  # noqa: S311
-    site.deaths.clear()
+    people = [Person(site, _own(random), kind) for kind in random.sample(STORIES, AT_ONCE)]
+    site.begin()
+    impossible, over = await _all_at_once(site, people, faults, random)
+    await site.heal()
+    busy = await site.until_quiet()
+    if impossible is not None:
+        return impossible
+    damage = Damage(
+        over_at=over,
+        deaths=tuple(site.deaths),
+        back_at=over if site.deaths else 0.0,
+        refuses=frozenset[Reason]().union(*(fault.refuses for fault in faults)),
+        failed=frozenset(site.overheard.sessions),
+    )
+    turns = _judged(site, people, damage, busy, ours=any(fault.ours for fault in faults))
+    played = time.time() - began
+    poisoned = not await site.clear(busy)
+    return Run(
+        seed=seed,
+        faults=tuple(fault.name for fault in faults),
+        turns=tuple(turns),
+        seconds=round(played, 2),
+        bound=sum(fault.bound for fault in faults),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        place=await site.place(),
+        poisoned=poisoned,
+    )
+
+
+def _own(random: Random) -> Random:
+    """For one person or fault, so that who comes first changes nothing for the others."""
+    return Random(random.getrandbits(64))  # noqa: S311 - repeatable on purpose
+
+
+async def _all_at_once(
+    site: Site, people: Sequence[Person], faults: Sequence[Fault], random: Random
+) -> tuple[NotHereError | None, float]:
+    """Until everybody is told the end of everything and the faults are over: when that was, in seconds of the epoch."""
+    impossible: list[NotHereError] = []
     over: list[float] = []
 
-    impossible: list[NotHereError] = []
-
-    async def strike() -> None:
-        await asyncio.sleep(random.uniform(0, STRIKE_WITHIN))
+    async def strike(fault: Fault, after: float, random: Random) -> None:
+        await asyncio.sleep(after)
         try:
             over.append(await fault.strike(site, random) or time.time())
         except NotHereError as error:
@@ -76,27 +92,42 @@ async def play(site: Site, seed: int, fault_name: str | None = None) -> Run | No
         await asyncio.sleep(after)
         await person.play()
 
+    async def live() -> None:
+        async with asyncio.TaskGroup() as living:
+            for person in people:
+                living.create_task(begin(person, random.uniform(0, BEGIN_WITHIN)))
+        site.settled.set()
+
     async with asyncio.TaskGroup() as group:
-        group.create_task(strike())
-        for person in people:
-            group.create_task(begin(person, random.uniform(0, BEGIN_WITHIN)))
-    await site.heal()
-    await site.until_quiet()
-    if impossible:
-        return impossible[0]
+        after = random.uniform(0, STRIKE_WITHIN)
+        for fault in faults:
+            group.create_task(strike(fault, after, _own(random)))
+            after += random.uniform(0, OVERLAP)
+        group.create_task(live())
+    return impossible[0] if impossible else None, max(over, default=0.0)
+
+
+def _judged(site: Site, people: Sequence[Person], damage: Damage, busy: frozenset[str], *, ours: bool) -> list[Turn]:
     witness = Witness(site.state, site.directory)
-    damage = Damage(
-        over[0], tuple(site.deaths), over[0] if site.deaths else 0.0, fault.refuses, frozenset(site.overheard.sessions)
-    )
     turns = []
-    for case in (case for person in people for case in person.cases):
-        verdict = judge(case, witness.of(case.word), damage)
-        reason = case.result.outcome.reason.value if case.result is not None else None
-        failings = tuple((failing.value, f"{case.thread}: {words}") for failing, words in verdict.failings)
-        turns.append(Turn(case.kind.name.lower(), reason, verdict.late, failings))
-    return Run(seed, fault.name, tuple(turns), time.time() - began)
+    for person in people:
+        truths = [witness.of(case.word, busy) for case in person.cases]
+        for case, truth in zip(person.cases, truths, strict=True):
+            beside = next(
+                (t for other, t in zip(person.cases, truths, strict=True) if one_run(case, other)),
+                None,
+            )
+            turns.append(_turn(case, judge(case, truth, damage, beside), damage, ours=ours))
+    return turns
 
 
-def counted(turns: list[Turn], *failings: Failing) -> int:
-    """Turns with one of these failings."""
-    return sum(any(name in failings for name, _ in turn.failings) for turn in turns)
+def _turn(case: Case, verdict: Verdict, damage: Damage, *, ours: bool) -> Turn:
+    """A turn that somebody stopped is late by its stop alone: from his word, or the end of a fault of our own parts."""
+    failings = tuple((failing.value, f"{case.thread}: {words}") for failing, words in verdict.failings)
+    outcome = case.result.outcome if case.result is not None else None
+    if outcome is None or outcome.reason is not Reason.STOPPED or case.stop_asked_at is None:
+        reason = outcome.reason.value if outcome is not None else "removed" if case.removed else None
+        return Turn(case.kind.name.lower(), reason, verdict.late, failings)
+    since = max(case.stop_asked_at, damage.over_at) if ours else case.stop_asked_at
+    told = max(0.0, outcome.completed_at.timestamp() - since)
+    return Turn(case.kind.name.lower(), outcome.reason.value, None, failings, round(told, 3), outcome.confirmed)

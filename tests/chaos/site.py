@@ -8,25 +8,33 @@ Only the scripted model lives in the test's own process: it is the witness of wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from tests.chaos.bare import abort_all, is_sound
 from tests.chaos.clock import JumpingClock
 from tests.chaos.disk import SmallDisk, small_disk
 from tests.chaos.overheard import Overheard, overhearing
 from tests.chaos.proxy import FaultProxy
+from tests.chaos.results import Place
 from tests.e2e.conftest import ASKING_PERMISSIONS, SEARCH_ATTRIBUTES
 from tests.e2e.turns.deployment import Deployment, deployed
 from tests.e2e.turns.gate import Gate
 from tests.e2e.turns.worker_process import worker_process
-from tests.e2e.waiting import until
+from tests.e2e.waiting import POLL, until
 from turnkeeper.client import Turnkeeper
+from turnkeeper.dev.errors import ProcessFailedError
 from turnkeeper.dev.model import ScriptedModel
 from turnkeeper.dev.opencode_binary import find_opencode
 from turnkeeper.dev.opencode_server import OpenCodeServer
@@ -35,8 +43,18 @@ from turnkeeper.dev.temporal_server import TemporalServer
 
 WORKERS: Final = 2
 ENDPOINT: Final = "chaos"
-QUIET_WITHIN: Final = 120.0
-"""Seconds: a run that an unconfirmed stop left alone works on for the rest of its script."""
+QUIET_WITHIN: Final = 3.0
+"""Seconds after everything is settled: the last word follows its idle by 0.35 s. Whatever is at work then is left over
+from a stop that was not confirmed, or should not be."""
+
+CLEARED_WITHIN: Final = 10.0
+"""Seconds for OpenCode to end what is left over, and to answer a prompt: a cold directory takes 2 s."""
+
+UP_WITHIN: Final = 60.0
+"""Seconds for a process to be up again, whatever it needs being away at first."""
+
+AGAIN: Final = 0.3
+"""Seconds before a supervisor starts a process again that ended at once."""
 
 
 @dataclass
@@ -74,6 +92,8 @@ class Site:
     overheard: Overheard
     disk: SmallDisk | None
     deaths: list[float] = field(default_factory=list)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Everybody of the run was told the end of everything: a fault that lasts teaches nothing more."""
 
     @property
     def keeper(self) -> Turnkeeper:
@@ -84,6 +104,18 @@ class Site:
     def directory(self) -> Path:
         return self.people.directory
 
+    def begin(self) -> None:
+        """Forget the run before."""
+        self.deaths.clear()
+        self.overheard.sessions.clear()
+        self.settled.clear()
+
+    async def lasts(self, seconds: float) -> None:
+        """A fault does for so long, or until everything is settled."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.settled.wait()
+
     async def heal(self) -> None:
         """Every wire passes, every process runs, and the relay is attached again."""
         self.to_model.heal()
@@ -91,27 +123,66 @@ class Site:
             self.disk.free()
         for worker in self.workers:
             worker.heal()
-        if not self.temporal.process.running:
-            await self.temporal.start()
-        if not self.opencode.process.running:
-            await self.opencode.start()
+        for process in (self.temporal.process, self.opencode.process, *(worker.process for worker in self.workers)):
+            process.signal(signal.SIGCONT)
+        await up(self.temporal.process)
+        await self.opencode_up()
         for worker in self.workers:
-            if not worker.process.running:
-                await worker.process.start()
+            await up(worker.process)
         await until(
             lambda: self.keeper.endpoint(ENDPOINT),
             lambda seen: seen.relay is not None and seen.relay.attached,
-            deadline=60,
+            deadline=UP_WITHIN,
         )
 
-    async def until_quiet(self) -> None:
-        """Until OpenCode works on nothing: what goes on after a turn's end is then in its database."""
+    async def opencode_up(self) -> None:
+        await up(self.opencode.process, self.opencode.start)
 
-        async def working() -> object:
-            answer = await self.people.truth.get("/session/status", params={"directory": str(self.directory)})
-            return answer.raise_for_status().json()
+    async def until_quiet(self) -> frozenset[str]:
+        """The sessions that OpenCode still works on after a while: what goes on after a turn's end is then stored."""
+        end = time.monotonic() + QUIET_WITHIN
+        while (busy := await self._busy()) and time.monotonic() < end:  # noqa: ASYNC110 - OpenCode sets no event of ours
+            await asyncio.sleep(POLL)
+        return busy
 
-        await until(working, lambda found: not found, deadline=QUIET_WITHIN)
+    async def _busy(self) -> frozenset[str]:
+        answer = await self.people.truth.get("/session/status", params={"directory": str(self.directory)})
+        return frozenset(answer.raise_for_status().json())
+
+    async def clear(self, busy: frozenset[str]) -> bool:
+        """End what is left over, and see that OpenCode is well. False: it had to be started anew.
+
+        An OpenCode whose first call in a directory is cut off may answer every prompt there with an error for ever
+        ("All fibers interrupted without error", 1.18.33).
+        """
+        await abort_all(self.people.truth, busy)
+        with contextlib.suppress(AssertionError):
+            await until(self._busy, lambda found: not found, deadline=CLEARED_WITHIN)
+        struck = bool(self.deaths or self.overheard.sessions or await self._busy())
+        if not struck or await is_sound(self.people.truth, self.directory, within=CLEARED_WITHIN):
+            return True
+        await self.opencode.kill()
+        await self.heal()
+        if not await is_sound(self.people.truth, self.directory, within=UP_WITHIN):
+            raise RuntimeError("OpenCode answers no prompt although it was started anew")
+        return False
+
+    async def place(self) -> Place:
+        """What it is made of."""
+        system = await self.keeper.temporal.workflow_service.get_system_info(GetSystemInfoRequest())
+        return Place(version("temporalio"), system.server_version, self.opencode.version)
+
+
+async def up(process: SupervisedProcess, start: Callable[[], Awaitable[object]] | None = None) -> None:
+    """As a supervisor does: started again and again, since what it needs may be away, too."""
+    end = time.monotonic() + UP_WITHIN
+    while not process.running:
+        try:
+            await (start or process.start)()
+        except ProcessFailedError:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(AGAIN)
 
 
 @asynccontextmanager
@@ -146,6 +217,8 @@ async def running_site(directory: Path) -> AsyncIterator[Site]:
         workers = [await _worker(stack, people, opencode, temporal, directory, number) for number in range(WORKERS)]
         site = Site(model, to_model, opencode, state, temporal, workers, people, overheard, disk)
         await site.heal()
+        if not await is_sound(people.truth, people.directory, within=UP_WITHIN):
+            raise RuntimeError("OpenCode answers no prompt")
         yield site
 
 

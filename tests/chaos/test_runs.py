@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.chaos.faults import NotHereError
-from tests.chaos.report import failures
+from tests.chaos.results import failures
 from tests.chaos.run import play
 from tests.chaos.site import Site, running_site
 from tests.chaos.witness import Witness
@@ -36,7 +36,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 
 @pytest.mark.parametrize("fault", SHORT_LIST)
 async def test_nothing_is_wrong_lost_or_doubled(site: Site, fault: str) -> None:
-    run = await play(site, SEED + SHORT_LIST.index(fault), fault)
+    run = await play(site, SEED + SHORT_LIST.index(fault), (fault,))
     assert not isinstance(run, NotHereError)
     assert failures([run]) == []
 

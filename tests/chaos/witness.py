@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,23 @@ DATABASE: Final = Path("data/opencode/opencode.db")
 """Under the state directory of a hermetic OpenCode 1.18.33."""
 
 FINAL: Final = frozenset({"stop", "length"})
+
+PROMPTS: Final = """
+    select message.id, message.session_id, message.time_created, part.data
+    from message
+    join part on part.message_id = message.id
+    join session on session.id = message.session_id
+    where message.data ->> 'role' = 'user' and session.parent_id is null
+      and coalesce(part.data ->> 'synthetic', 0) = 0
+    order by message.time_created
+"""
+"""What people wrote, part by part; a sub-agent's prompt is the agent's own."""
+
+REPLIES: Final = """
+    select session.parent_id, message.data
+    from message join session on session.id = message.session_id
+    where message.data ->> 'role' = 'assistant' order by message.time_created, message.id
+"""
 
 
 @dataclass(frozen=True)
@@ -27,11 +45,18 @@ class Reply:
 
 @dataclass(frozen=True)
 class Truth:
-    """`stored`: user messages that hold the prompt's word; `effects`: times that its command had its effect."""
+    """`stored_at`: of each part of a user message that holds the prompt's word.
+
+    `effects`: times that its command had its effect; `children`: what sub-agents of its session said; `others`: further
+    prompts in its session, whoever gave them; `at_work`: was its session still busy when everything was read?
+    """
 
     stored_at: tuple[float, ...] = ()
     replies: tuple[Reply, ...] = ()
     effects: int = 0
+    children: tuple[Reply, ...] = ()
+    others: int = 0
+    at_work: bool = False
 
     @property
     def last(self) -> Reply | None:
@@ -50,25 +75,22 @@ class Witness:
         self._database = state / DATABASE
         self._workspace = workspace
 
-    def of(self, word: str) -> Truth:
+    def of(self, word: str, busy: Collection[str] = ()) -> Truth:
+        """The truth about the prompt with this word; `busy`: sessions that OpenCode says are at work."""
         with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=10)) as database:
-            prompts = [
-                (identity, created / 1000)
-                for identity, created, data, text in database.execute(
-                    "select m.id, m.time_created, m.data, p.data from message m"
-                    " join part p on p.message_id = m.id where instr(p.data, ?) order by m.time_created",
-                    (word,),
-                )
-                if json.loads(data)["role"] == "user" and not json.loads(text).get("synthetic")
-            ]
-            stored = dict(prompts)
-            messages = [
-                json.loads(data) for (data,) in database.execute("select data from message order by time_created, id")
-            ]
+            prompts = database.execute(PROMPTS).fetchall()
+            replies = [(parent, json.loads(data)) for parent, data in database.execute(REPLIES).fetchall()]
+        mine = [prompt for prompt in prompts if word in prompt[3]]
+        stored = {identity for identity, _, _, _ in mine}
+        sessions = {session for _, session, _, _ in mine}
+        others = {identity for identity, session, _, _ in prompts if session in sessions} - stored
         return Truth(
-            stored_at=tuple(sorted(stored.values())),
-            replies=tuple(_reply(message) for message in messages if message.get("parentID") in stored),
+            stored_at=tuple(created / 1000 for _, _, created, _ in mine),
+            replies=tuple(_reply(message) for _, message in replies if message.get("parentID") in stored),
             effects=self._effects(word),
+            children=tuple(_reply(message) for parent, message in replies if parent in sessions),
+            others=len(others),
+            at_work=bool(sessions & set(busy)),
         )
 
     def _effects(self, word: str) -> int:

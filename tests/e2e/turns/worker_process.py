@@ -39,8 +39,13 @@ def worker_process(
         f"{endpoint}_TASK_QUEUE": deployment.endpoint,
     }
 
+    said = 0
+
     async def ready() -> bool:
-        return _says_ready(log)
+        """Once more than before: a log goes on over starts."""
+        nonlocal said
+        before, said = said, _times_ready(log)
+        return said > before
 
     return SupervisedProcess(
         "the worker",
@@ -52,5 +57,5 @@ def worker_process(
     )
 
 
-def _says_ready(log: Path) -> bool:
-    return log.exists() and WORKER_READY in log.read_text()
+def _times_ready(log: Path) -> int:
+    return log.read_text().count(WORKER_READY) if log.exists() else 0
