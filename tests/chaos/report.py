@@ -132,12 +132,12 @@ def heading(runs: Sequence[Run]) -> str:
     bad = sum(bool(turn.failings) for turn in turns)
     begun, ended = min(run.at for run in runs), max(run.at for run in runs)
     minutes = sum(run.seconds for run in runs) / 60
+    load = f"load {loads[0]:g} to {loads[-1]:g} (median {percentile(loads, 0.5):g})"
     lines = (
         f"Seeds {seeds[0]} to {seeds[-1]}, {begun} to {ended}: {len(runs)} runs, {len(turns)} turns.",
         f"Unsettled, wrong, lost or doubled: {bad} turns. Within their fault's bound: {sum(held)} of {len(held)}.",
         f"{versions}.",
-        f"{max(run.place.cores for run in runs)} cores, load {loads[0]:g} to {loads[-1]:g}"
-        + f" (median {percentile(loads, 0.5):g}); {minutes:.0f} minutes of runs.",
+        f"{max(run.place.cores for run in runs)} cores, {load}; {minutes:.0f} minutes of runs.",
         f"OpenCode had to be started anew after {poisoned} runs: it answered no prompt in its directory any more.",
     )
     return "\n".join(f"- {line}" for line in lines)
