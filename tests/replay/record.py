@@ -1,9 +1,8 @@
 """Record the histories that `test_replay` replays: `python -m tests.replay.record`, from the root of the checkout.
 
 It plays the scenes, or those whose names follow, on a server of its own, a few seconds each, and writes what must be
-kept and nothing of the machine: no identities, no stack traces. A new scene is recorded alone: an older recording is
-worth more, as runs of then may still be running. Record again when a change of the workflows is meant; one that
-reaches turns that run already needs `workflow.patched` or pinned workers as well.
+kept and nothing of the machine: no identities, no stack traces. What is recorded already is left as it is: it stands
+for runs of then, which may still be under way (docs/changing-workflows.md).
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from pydantic import JsonValue
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from tests.replay.scenes import SCENES, Scene, Take
+from tests.replay.scenes import SCENES
+from tests.replay.takes import Scene, Take
 from tests.workflow.stage import Stage
 from turnkeeper.dev.temporal_server import TemporalServer
 from turnkeeper.messages import WORKFLOW_TASK_QUEUE
@@ -52,12 +52,16 @@ def scrubbed(value: JsonValue) -> JsonValue:
 
 
 async def keep(client: Client, take: Take, folder: Path) -> None:
-    """Write one run's history."""
+    """Write one run's history, unless it was recorded before."""
+    path = folder / f"{take.name}.json"
+    if path.exists():
+        return
     history = await client.get_workflow_handle(take.workflow_id, run_id=take.run_id).fetch_history()
     text = json.dumps(scrubbed(json.loads(history.to_json())), indent=1)
     if socket.gethostname() in text:
         raise ValueError(f"{take.name} names this machine; scrub the field that does")
-    (folder / f"{take.name}.json").write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8")
+    sys.stdout.write(f"{take.name}\n")
 
 
 async def record(folder: Path, scenes: Iterable[Scene]) -> None:
@@ -74,7 +78,6 @@ async def record(folder: Path, scenes: Iterable[Scene]) -> None:
                     takes = await scene(stage)
                 for take in takes:
                     await keep(client, take, folder)
-                    sys.stdout.write(f"{take.name}\n")
 
 
 if __name__ == "__main__":

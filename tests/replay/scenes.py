@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from tests.e2e.waiting import until
+from tests.replay import endings
+from tests.replay.takes import Scene, Take
 from tests.workflow.scripted_provider import ABORTED, HANGS, RUNNING, Held, answered, asking, asks, stands
 from tests.workflow.stage import DIRECTORY, ENDPOINT, QUICK, Stage, TurnHandle, snapshot, tell
 from turnkeeper.findings import Adoption, LiveRun
@@ -66,18 +66,6 @@ REQUESTS: Final = (
     _permission("per_4", "make publish"),
 )
 """What the turn of `asked` asks."""
-
-
-@dataclass(frozen=True)
-class Take:
-    """One run to keep: its file's name, the workflow, the run (the latest without)."""
-
-    name: str
-    workflow_id: str
-    run_id: str | None = None
-
-
-Scene = Callable[[Stage], Awaitable[list[Take]]]
 
 
 async def normal(stage: Stage) -> list[Take]:
@@ -272,6 +260,11 @@ SCENES: Final[tuple[Scene, ...]] = (
     edited,
     stopped,
     steered,
+    endings.endings,
+    endings.removed,
+    endings.terminated,
+    endings.long,
+    endings.renewed,
 )
 """Each is played on a stage of its own."""
 
@@ -295,5 +288,6 @@ NAMES: Final = (
     "turn_normal",
     "turn_resumed",
     "turn_steered",
+    *endings.ENDING_NAMES,
 )
 """The files that a recording makes; `thread_stopped_unasked` is that scene before a stop at rest asked the provider."""
