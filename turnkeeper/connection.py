@@ -17,7 +17,8 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from turnkeeper.codec import data_converter
-from turnkeeper.errors import ServiceUnavailableError, bounded
+from turnkeeper.connection_trouble import refuse_careless, trouble, unreadable_configuration
+from turnkeeper.errors import ServiceUnavailableError
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds to connect and find the namespace. The SDK itself would retry for longer and then say less."""
@@ -26,37 +27,37 @@ CONNECT_TIMEOUT: Final = 10.0
 async def connect(environ: Mapping[str, str] | None = None, *, within: float = CONNECT_TIMEOUT) -> Client:
     """A connected client whose namespace exists.
 
-    `environ` holds overrides of the process's own environment.
+    `environ` stands in for the process's own `TEMPORAL_*` variables, all of them.
 
     Raises:
-        ServiceUnavailableError: no server, no such namespace, or no right to it. The text names no address.
+        ServiceUnavailableError: no server, none that is trusted, no such namespace, or no right to it. The text
+            names no address and no secret, and there is no cause behind it that does.
         ConfigurationError: the keys of encryption cannot be used.
 
     """
     converter = data_converter({**os.environ, **(environ or {})})
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=environ)
-    except (RuntimeError, ValueError) as error:
-        raise ServiceUnavailableError(
-            f"The Temporal client configuration cannot be read: {bounded(str(error)).rstrip('.')}.",
-            next_step="Check the TEMPORAL_* variables and the profile file.",
-        ) from error
+    except (RuntimeError, ValueError, OSError) as error:
+        raise unreadable_configuration(error) from None
     if not config.get("target_host"):
         raise ServiceUnavailableError(
             "No Temporal server is named.",
             code="no_address",
             next_step="Set TEMPORAL_ADDRESS (host:port) or a profile; `turnkeeper dev` prints the address of its own.",
         )
+    refuse_careless(config)
     try:
         async with asyncio.timeout(within):
             client = await Client.connect(**config, data_converter=converter)
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as error:
-        raise _explain(error, config.get("namespace", "default")) from error
+        raise _explain(error, config.get("namespace", "default")) from None
     except (RuntimeError, ValueError, TimeoutError, OSError) as error:
+        why, next_step = trouble(error, config, within)
         raise ServiceUnavailableError(
-            f"The Temporal server does not answer: {_trouble(error, within)}.", next_step=_check(environ)
-        ) from error
+            f"The Temporal server does not answer: {why}.", next_step=next_step or _check(environ)
+        ) from None
     return client
 
 
@@ -84,24 +85,6 @@ async def refuse_unreadable(client: Client, workflow_id: str) -> None:
         started = event.workflow_execution_started_event_attributes.input.payloads
         if codec is not None and started:
             await codec.decode(started)
-
-
-_TROUBLES: Final = (
-    ("dns error", "nobody knows the name of its host"),
-    ("Connection refused", "nothing listens at its address"),
-    ("error after connection", "what listens at its address is no Temporal server, or wants TLS"),
-    ("tls", "the TLS handshake failed"),
-    ("certificate", "the TLS handshake failed"),
-)
-"""Words of the SDK's core, and what they mean. The core's own text holds the address."""
-
-
-def _trouble(error: Exception, within: float) -> str:
-    if isinstance(error, ValueError):
-        return "its address is not of the form host:port"
-    if isinstance(error, TimeoutError):
-        return f"there was no answer within {within:g} s"
-    return next((meaning for words, meaning in _TROUBLES if words in str(error)), "the connection failed")
 
 
 def _check(given: Mapping[str, str] | None) -> str:

@@ -89,11 +89,25 @@ class ProviderUnreachableError(ProviderError):
     retryable = True
 
 
+class ProviderHandshakeError(ProviderUnreachableError):
+    """Certainly not delivered: no TLS came about, as one side does not trust the other. Ours to mend."""
+
+    code = "provider_tls"
+    fault = Fault.OPERATOR
+
+
 class DeliveryUnknownError(ProviderError):
     """Perhaps delivered: the answer was lost, late or a server error. Look before sending again."""
 
     code = "delivery_unknown"
     retryable = True
+
+
+class ProviderWantsCertificateError(DeliveryUnknownError):
+    """Our certificate was refused after the handshake, as TLS 1.3 does: ours to mend, not the provider's."""
+
+    code = "provider_certificate"
+    fault = Fault.OPERATOR
 
 
 class ProviderRefusedError(ProviderError):

@@ -41,6 +41,13 @@ class EndpointSettings(_Strict):
     password: SecretStr | None = Field(default=None, description="better: `password_env` or `password_file`")
     password_env: str | None = Field(default=None, description="name of the variable that holds the password")
     password_file: Path | None = Field(default=None, description="file that holds the password (a mounted secret)")
+    ca_file: Path | None = Field(
+        default=None, description="file with the CA that signed its certificate (PEM); no other is trusted then"
+    )
+    client_cert_file: Path | None = Field(
+        default=None, description="certificate that it wants of its clients (PEM, a mounted secret)"
+    )
+    client_key_file: Path | None = Field(default=None, description="the private key of `client_cert_file`")
     roots: tuple[Path, ...] = Field(
         min_length=1, description="directories, on the provider's machine, that threads may work in"
     )
@@ -74,6 +81,15 @@ class EndpointSettings(_Strict):
             raise ValueError("give one of password, password_env and password_file")
         if not all(root.is_absolute() for root in self.roots):
             raise ValueError("roots must be absolute paths")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        if (self.client_cert_file is None) != (self.client_key_file is None):
+            raise ValueError("give both of client_cert_file and client_key_file, or neither")
+        files = (self.ca_file, self.client_cert_file)
+        if self.url.scheme != "https" and any(file is not None for file in files):
+            raise ValueError("ca_file and client_cert_file need an https address")
         return self
 
     def secret(self, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -208,7 +224,7 @@ def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 _SHOWN: Final = (
     {*EndpointSettings.model_fields, *WorkerSettings.model_fields, *TurnLimits.model_fields}
-    - {"url", "password", "password_env", "password_file"}
+    - {"url", "password", "password_env", "password_file", "ca_file", "client_cert_file", "client_key_file"}
 )  # fmt: skip
 """Settings whose wrong value is shown: none that holds a secret or an address, and none that is mistyped."""
 

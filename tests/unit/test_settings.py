@@ -119,7 +119,11 @@ def test_the_password_is_looked_for_in_the_given_environment(tmp_path: Path) -> 
         (ENDPOINT + "limits = { look_interval = 200 }", "endpoints.local.limits", "look_interval_max"),
         (ENDPOINT + "limits = { retry_interval = 9 }", "endpoints.local.limits", "retry_interval_max"),
         (ENDPOINT + "limits = { stop_quiet = 12 }", "endpoints.local.limits", "interrupt_grace"),
-        (ENDPOINT + "tiemout = 3", "endpoints.local.tiemout", "an unknown setting; allowed: connect_timeout, limits,"),
+        (
+            ENDPOINT + "tiemout = 3",
+            "endpoints.local.tiemout",
+            "an unknown setting; allowed: ca_file, client_cert_file,",
+        ),
         (ENDPOINT + "[worker]\ntiemout = 3", "worker.tiemout", "graceful_shutdown"),
         (ENDPOINT + "[worker]\nlog_level = 'LOUD'", "worker.log_level", "'DEBUG'"),
         (ENDPOINT + "[worker]\nmax_concurrent_activities = 1", "worker.max_concurrent_activities", "1"),

@@ -139,8 +139,15 @@ def _stopped(state_dir: Path) -> str | None:
 
 
 def embedded_environment(state: StackState) -> dict[str, str]:
-    """The `TEMPORAL_*` variables of the embedded stack, for our clients and its worker."""
-    return {"TEMPORAL_ADDRESS": state.temporal_address, "TEMPORAL_NAMESPACE": state.namespace}
+    """The `TEMPORAL_*` variables of the embedded stack, for our clients and its worker.
+
+    No profile file: the API key of somebody's cloud, found there, would switch TLS on, and is no business of this one.
+    """
+    return {
+        "TEMPORAL_ADDRESS": state.temporal_address,
+        "TEMPORAL_NAMESPACE": state.namespace,
+        "TEMPORAL_CONFIG_FILE": os.devnull,
+    }
 
 
 def with_state_dir(command: str, state_dir: Path) -> str:

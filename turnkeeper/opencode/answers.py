@@ -6,6 +6,7 @@ made is a certain no.
 
 from __future__ import annotations
 
+import ssl
 from http import HTTPStatus
 from typing import Final
 
@@ -18,10 +19,13 @@ from turnkeeper.errors import (
     ProviderContractError,
     ProviderCredentialsError,
     ProviderError,
+    ProviderHandshakeError,
     ProviderNotFoundError,
     ProviderRefusedError,
     ProviderUnreachableError,
+    ProviderWantsCertificateError,
 )
+from turnkeeper.opencode.tls import refuses_us, tls_failure, why_not_trusted
 from turnkeeper.opencode.wording import foreign
 
 TRY_AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -45,6 +49,8 @@ def explain(what: str, endpoint: str, error: Exception) -> ProviderError:
     if isinstance(error, opencode_ai.APIStatusError):
         return explain_status(what, endpoint, error.status_code, error.body)
     cause = error.__cause__ if isinstance(error, opencode_ai.APIConnectionError) else error
+    if (failure := tls_failure(cause)) is not None:
+        return _explain_tls(what, endpoint, failure, connecting=isinstance(cause, httpx.ConnectError))
     match cause:
         case AnswerTooBigError(limit=limit):
             return ProviderContractError(
@@ -67,6 +73,26 @@ def explain(what: str, endpoint: str, error: Exception) -> ProviderError:
             return DeliveryUnknownError(
                 f"{what}: the connection to endpoint {endpoint} broke ({type(cause).__name__})."
             )
+
+
+def _explain_tls(what: str, endpoint: str, failure: ssl.SSLError, *, connecting: bool) -> ProviderError:
+    files = f"Check client_cert_file and client_key_file of endpoint {endpoint}."
+    if refuses_us(failure):
+        kind = ProviderHandshakeError if connecting else ProviderWantsCertificateError
+        return kind(
+            f"{what}: endpoint {endpoint} does not accept our client certificate, or wants one.", next_step=files
+        )
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return ProviderHandshakeError(
+            f"{what}: endpoint {endpoint} is not trusted: {why_not_trusted(failure)}.",
+            next_step=f"Check url and ca_file of endpoint {endpoint}, or the certificate there.",
+        )
+    if connecting:
+        return ProviderHandshakeError(
+            f"{what}: endpoint {endpoint} speaks no TLS, or breaks it off.",
+            next_step=f"Check that it is https there, and whether it wants a client certificate. {files}",
+        )
+    return DeliveryUnknownError(f"{what}: the connection to endpoint {endpoint} broke ({type(failure).__name__}).")
 
 
 def wrong_shape(what: str, error: ValidationError) -> ProviderContractError:

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from turnkeeper.errors import ProviderContractError, ProviderError
 from turnkeeper.opencode.answers import AnswerTooBigError, explain, wrong_shape
+from turnkeeper.opencode.tls import context_of
 from turnkeeper.settings import EndpointSettings
 
 JSON_TYPE: Final = "application/json"
@@ -95,7 +96,12 @@ class Connection:
     def __init__(
         self, settings: EndpointSettings, name: str, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        """`transport` replaces the network in tests."""
+        """`transport` replaces the network in tests.
+
+        Raises:
+            ConfigurationError: the files of its TLS settings cannot be used.
+
+        """
         keep_addresses_out_of_logs()
         self.name = name
         self.settings = settings
@@ -118,7 +124,8 @@ class Connection:
             headers=plain,
             # With a transport of our own, httpx leaves proxy variables and .netrc alone: an endpoint is direct.
             transport=BoundedTransport(
-                transport or httpx.AsyncHTTPTransport(limits=limits), settings.max_response_bytes
+                transport or httpx.AsyncHTTPTransport(verify=context_of(settings, name), limits=limits),
+                settings.max_response_bytes,
             ),
         )
         self._sdk = opencode_ai.AsyncOpencode(
