@@ -47,6 +47,9 @@ MAX_SENDING: Final = 50
 MAX_UNROUTED: Final = 1000
 """Events that wait for their session to be read. More are dropped: their turns look by their own clock."""
 
+MAX_UNROUTED_SESSIONS: Final = 100
+"""Sessions that are being read to learn whose they are. Events of others are dropped meanwhile, as above."""
+
 HANDOVER_DELAY: Final = timedelta(milliseconds=50)
 """Until another worker takes the relay over from one that shuts down."""
 
@@ -145,7 +148,7 @@ class _Relay:
         route, missing = self._router.known(event.session_id)
         if route is not None:
             self._put(route, event)
-        elif missing is not None:
+        elif missing is not None and len(self._unrouted) < MAX_UNROUTED_SESSIONS:
             self._unrouted[event.session_id] = []
             self._hold(event)
             self._spawn(self._route(event.session_id))

@@ -30,6 +30,10 @@ GROWTH: Final = 3
 MAX_BATCH: Final = 100
 """Events of one signal. Temporal buffers at most 100 per workflow task; a payload stays far below its limit."""
 
+MAX_WAITING: Final = 10 * MAX_BATCH
+"""Events that wait for one turn. A provider that says more than Temporal takes is counted in the last one: each event
+only makes the turn look, and it looks once for all of them."""
+
 _QUIET: Final = frozenset({EventKind.PROGRESS, EventKind.TOOL, EventKind.BUSY})
 
 
@@ -45,7 +49,10 @@ class Mailbox:
     def put(self, event: ProviderEvent, now: float) -> None:
         """Take an event at `now` (seconds of a monotonic clock)."""
         if event.kind not in _QUIET:
-            self._urgent.append(event)
+            if len(self._urgent) < MAX_WAITING:
+                self._urgent.append(event)
+            else:
+                self._urgent[-1] = event.model_copy(update={"count": self._urgent[-1].count + event.count})
             if event.kind is EventKind.IDLE and not event.child:
                 self._interval = TOOLS_FIRST  # the next turn of the session starts afresh
         else:

@@ -66,6 +66,9 @@ MAX_REMEMBERED_KEYS: Final = 200
 MAX_REMEMBERED_STOPS: Final = 50
 """Keys of stops that a thread remembers: a stop is repeated within seconds or not at all."""
 
+MAX_TEXT_LIMIT: Final = 512 * 1024
+"""Highest `text_limit` of a turn, in characters."""
+
 MAX_THREAD_EVENTS: Final = 2000
 """History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
 
@@ -144,7 +147,7 @@ class TurnLimits(BaseModel):
         default=2,
         description="Follow-ups in a row with `on_lost: continue`: work that kills the provider each time must end.",
     )
-    text_limit: Annotated[int, Field(gt=0, le=512 * 1024)] = Field(
+    text_limit: Annotated[int, Field(gt=0, le=MAX_TEXT_LIMIT)] = Field(
         default=64 * 1024,
         description="Characters of the final text kept in the outcome; the rest stays in the provider.",
     )

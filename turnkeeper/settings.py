@@ -71,7 +71,9 @@ class EndpointSettings(_Strict):
         description="seconds without a frame until the event stream counts as dead; OpenCode beats at 10",
     )
     max_response_bytes: Annotated[int, Field(ge=64 * 1024)] = Field(
-        default=64 * 1024 * 1024, description="bytes of one answer; a bigger one is refused rather than held in memory"
+        default=16 * 1024 * 1024,
+        description="bytes of one answer; a bigger one is cut off while it comes in, and the messages are asked for in "
+        "smaller pages. Reading so many keeps the worker from everything else for up to half a second",
     )
 
     @model_validator(mode="after")

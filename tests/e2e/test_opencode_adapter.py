@@ -281,7 +281,7 @@ async def test_the_same_delivery_twice_runs_once(conversation: Conversation, cli
     message_id = await conversation.begin(plan(DONE))
     await conversation.ends(message_id)
     assert await conversation.submit(plan(DONE), message_id) == Accepted()
-    messages, _ = await client.messages(conversation.session_id, 10)
+    messages = (await client.messages(conversation.session_id, 10)).messages
     assert [message.info.role for message in messages] == ["user", "assistant"]
 
 
@@ -303,9 +303,9 @@ async def test_a_list_longer_than_a_page(conversation: Conversation, monkeypatch
 async def test_a_page_ends_where_the_next_begins(conversation: Conversation, client: OpenCodeClient) -> None:
     for _ in range(3):
         await conversation.ends(await conversation.begin(plan(DONE)))
-    whole, nothing_older = await client.messages(conversation.session_id, 6)
-    newest, cursor = await client.messages(conversation.session_id, 4)
-    older, end = await client.messages(conversation.session_id, 4, before=cursor)
+    whole, nothing_older, _ = await client.messages(conversation.session_id, 6)
+    newest, cursor, _ = await client.messages(conversation.session_id, 4)
+    older, end, _ = await client.messages(conversation.session_id, 4, before=cursor)
     assert (nothing_older, end) == (None, None)
     assert [m.info.id for m in older + newest] == [m.info.id for m in whole]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.coalescing import MAX_BATCH, PROGRESS_LAST, TOKENS_FIRST, TOOLS_FIRST, Mailbox
+from turnkeeper.coalescing import MAX_BATCH, MAX_WAITING, PROGRESS_LAST, TOKENS_FIRST, TOOLS_FIRST, Mailbox
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.vocabulary import EventKind
 
@@ -79,3 +79,14 @@ def test_no_decisive_event_is_lost_or_reordered_and_every_event_is_counted(kinds
         told.extend(batch)
     assert [said.kind for said in told if said.kind in URGENT] == [kind for kind in kinds if kind in URGENT]
     assert sum(said.count for said in told) == len(kinds)
+
+
+def test_what_waits_is_bounded_and_nothing_is_uncounted() -> None:
+    mailbox = Mailbox()
+    for number in range(MAX_WAITING + 500):
+        mailbox.put(event(EventKind.IDLE, number), now=1.0)
+    told: list[ProviderEvent] = []
+    while batch := mailbox.take():
+        told += batch
+    assert len(told) == MAX_WAITING
+    assert sum(said.count for said in told) == MAX_WAITING + 500

@@ -265,7 +265,7 @@ async def test_unexpected_types_in_what_is_only_shown_do_not_fail() -> None:
         "parts": [{"type": "tool", "id": 7, "text": {}, "state": {"status": "running", "title": 1, "metadata": []}}],
     }
     client = client_of(PaperOpenCode({f"GET /session/{SESSION}/message": as_json([odd])}))
-    (message,), cursor = await client.messages(SESSION, 1)
+    (message,), cursor, _ = await client.messages(SESSION, 1)
     assert (message.info.tokens.input, message.parts[0].open, cursor) == (0, True, None)
 
 

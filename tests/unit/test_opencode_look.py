@@ -175,3 +175,76 @@ async def test_a_list_poisoned_by_a_json_schema_is_read_past_the_poison() -> Non
     assert found.standing is Standing.SUCCEEDED
     nothing_reads, _ = await look({STATUS: NOTHING, LIST: poison})
     assert isinstance(nothing_reads, Unreachable)
+
+
+# Too much to be read.
+
+
+def sized(**limited: int) -> Route:
+    """Pages of more than `most` messages are too big to be read; of older ones none at all, if `older` is 0."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        limit = int(request.url.params["limit"])
+        most = limited["older"] if "before" in request.url.params else limited["newest"]
+        many = "x" * 100_000 if limit > most else ""
+        return as_json([reply("msg_9", finish="stop", parts=[{"type": "text", "text": many or "done"}])], headers=OLDER)
+
+    return answer
+
+
+OLDER = {"x-next-cursor": "1"}
+SMALL_ANSWERS = {"max_response_bytes": 64 * 1024}
+
+
+async def test_a_page_that_is_too_big_is_asked_for_with_fewer_messages() -> None:
+    routes = {STATUS: NOTHING, LIST: sized(newest=5, older=0), READ_MESSAGE: as_json(prompt())}
+    found, paper = await look(routes, **SMALL_ANSWERS)
+    assert isinstance(found, Seen)
+    assert (found.standing, found.text) == (Standing.SUCCEEDED, "done")
+    lists = [request.url.params for request in paper.requests if request.url.path.endswith("/message")]
+    assert [(asked["limit"], asked.get("before")) for asked in lists] == [
+        ("20", None),
+        ("5", None),
+        ("100", "1"),
+        ("20", "1"),
+    ]
+
+
+async def test_a_message_that_is_too_big_alone_says_nothing_of_the_turn() -> None:
+    found, _ = await look({STATUS: NOTHING, LIST: sized(newest=0, older=0)}, **SMALL_ANSWERS)
+    assert isinstance(found, Unreachable)
+    assert found.failure.code == "provider_answer_too_big"
+    assert "max_response_bytes" in found.failure.next_step
+
+
+async def test_a_look_ends_where_it_has_read_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnkeeper.opencode.window.MAX_LOOK_BYTES", 1)
+    routes = {STATUS: NOTHING, LIST: sized(newest=20, older=100), READ_MESSAGE: as_json(prompt())}
+    found, paper = await look(routes)
+    assert isinstance(found, Seen)
+    assert found.standing is Standing.SUCCEEDED
+    assert paper.calls().count(LIST) == 1
+
+
+@pytest.mark.parametrize("body", ["[" + "1," * 1_000_001 + "1]", "[" + '{"a":1},' * 100_000 + '{"a":1}]'])
+async def test_an_answer_that_is_big_in_memory_alone_is_not_made_sense_of(body: str) -> None:
+    answer = httpx.Response(200, content=body, headers={"content-type": "application/json"})
+    found, _ = await look({STATUS: NOTHING, LIST: answer})
+    assert isinstance(found, Unreachable)
+    assert found.failure.code == "provider_answer_too_big"
+
+
+async def test_braces_in_a_text_are_no_objects() -> None:
+    code = reply("msg_2", finish="stop", parts=[{"type": "text", "text": '{"a"}' * 100_001}])
+    found, _ = await look({STATUS: NOTHING, LIST: as_json([prompt(), code])})
+    assert isinstance(found, Seen)
+
+
+async def test_long_words_of_a_provider_end_where_nobody_reads_on() -> None:
+    for answer in (
+        httpx.Response(500, json={"message": "x" * 1_000_000}),
+        httpx.Response(200, headers={"content-type": "text/" + "x" * 10_000}),
+    ):
+        found, _ = await look({STATUS: NOTHING, LIST: answer})
+        assert isinstance(found, Unreachable)
+        assert len(found.failure.message) < 300

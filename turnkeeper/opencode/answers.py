@@ -32,6 +32,12 @@ TRY_AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, 
 """4xx that OpenCode itself never sends: a proxy's way to say "later"."""
 
 
+TOO_BIG: Final = "provider_answer_too_big"
+"""Code of an answer that was not read to its end."""
+
+MAX_TYPE_SHOWN: Final = 60
+"""Characters of an answer's content type that are repeated: it is as long as the provider likes."""
+
 MAX_FIELD_PATH: Final = 100
 """Characters that name a wrong field: its path may hold keys that somebody else chose."""
 
@@ -53,11 +59,7 @@ def explain(what: str, endpoint: str, error: Exception) -> ProviderError:
         return _explain_tls(what, endpoint, failure, connecting=isinstance(cause, httpx.ConnectError))
     match cause:
         case AnswerTooBigError(limit=limit):
-            return ProviderContractError(
-                f"{what}: the answer exceeds {limit} bytes.",
-                next_step=f"Raise max_response_bytes of endpoint {endpoint}, or start a new thread.",
-                code="provider_answer_too_big",
-            )
+            return too_big(what, endpoint, f"{limit} bytes")
         case httpx.DecodingError():
             return ProviderContractError(f"{what}: the answer is compressed, though we asked for a plain one.")
         case httpx.ConnectError() | httpx.UnsupportedProtocol():
@@ -93,6 +95,21 @@ def _explain_tls(what: str, endpoint: str, failure: ssl.SSLError, *, connecting:
             next_step=f"Check that it is https there, and whether it wants a client certificate. {files}",
         )
     return DeliveryUnknownError(f"{what}: the connection to endpoint {endpoint} broke ({type(failure).__name__}).")
+
+
+def too_big(what: str, endpoint: str, limit: str) -> ProviderContractError:
+    """An answer that was not read to its end, or not made sense of: small in bytes, it may be big in memory."""
+    return ProviderContractError(
+        f"{what}: the answer exceeds {limit}.",
+        next_step=f"Raise max_response_bytes of endpoint {endpoint}, or start a new thread.",
+        code=TOO_BIG,
+    )
+
+
+def other_type(what: str, found: str, wanted: str, next_step: str, code: str | None = None) -> ProviderContractError:
+    """An answer whose content type says that it is something else."""
+    shown = foreign(found.split(";", maxsplit=1)[0], MAX_TYPE_SHOWN) or "nothing"
+    return ProviderContractError(f"{what}: answered {shown} instead of {wanted}.", next_step=next_step, code=code)
 
 
 def wrong_shape(what: str, error: ValidationError) -> ProviderContractError:

@@ -8,7 +8,7 @@ session that works (measured on 1.18.33).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -24,18 +24,31 @@ CURSOR_HEADER: Final = "x-next-cursor"
 
 _HEALTH: Final = TypeAdapter(wire.Health)
 _PROVIDERS: Final = TypeAdapter(wire.Providers)
-_AGENTS: Final = TypeAdapter(tuple[wire.Agent, ...])
+_AGENTS: Final = TypeAdapter(wire.Many[wire.Agent])
 _SESSION: Final = TypeAdapter(wire.Session)
-_SESSIONS: Final = TypeAdapter(tuple[wire.Session, ...])
+_SESSIONS: Final = TypeAdapter(wire.Many[wire.Session])
 _MESSAGE: Final = TypeAdapter(wire.Message)
-_MESSAGES: Final = TypeAdapter(tuple[wire.Message, ...])
-_STATUSES: Final = TypeAdapter(dict[str, wire.StatusEntry])
-_PERMISSIONS: Final = TypeAdapter(tuple[wire.PermissionRequest, ...])
-_QUESTIONS: Final = TypeAdapter(tuple[wire.QuestionRequest, ...])
+_MESSAGES: Final = TypeAdapter(wire.Many[wire.Message])
+_STATUSES: Final = TypeAdapter(wire.Table[wire.StatusEntry])
+_PERMISSIONS: Final = TypeAdapter(wire.Many[wire.PermissionRequest])
+_QUESTIONS: Final = TypeAdapter(wire.Many[wire.QuestionRequest])
 _TRUE: Final = TypeAdapter(bool)
+
+MAX_VERSION: Final = 20
+"""Characters kept of a version."""
 
 MAX_TITLED: Final = 100
 """Sessions of one title in a directory that are looked through: one a turn whose session had to be created anew."""
+
+
+class Page(NamedTuple):
+    """Messages, oldest first."""
+
+    messages: tuple[wire.Message, ...]
+    older: str | None
+    """The cursor of the page before; None: nothing older exists."""
+    size: int
+    """Bytes of the answer."""
 
 
 class OpenCodeClient:
@@ -62,11 +75,11 @@ class OpenCodeClient:
         answer, _ = await self.connection.get("asking for health", "/global/health", _HEALTH)
         if not answer.version.startswith(SUPPORTED_MAJOR):
             raise ProviderContractError(
-                f"asking for health: endpoint {self.name} runs OpenCode {answer.version[:20]}.",
+                f"asking for health: endpoint {self.name} runs OpenCode {answer.version[:MAX_VERSION]}.",
                 next_step="This version of Turnkeeper drives OpenCode 1.x (measured on 1.18.33).",
                 code="provider_version",
             )
-        return answer.version
+        return answer.version[:MAX_VERSION]
 
     async def models(self, directory: str) -> frozenset[str]:
         """`provider/model` of every model that the server can use there."""
@@ -134,17 +147,12 @@ class OpenCodeClient:
         path = f"{_session(session_id)}/message/{quote(message_id, safe='')}"
         await self.connection.send("withdrawing the prompt", "DELETE", path, _TRUE)
 
-    async def messages(
-        self, session_id: str, limit: int, before: str | None = None
-    ) -> tuple[tuple[wire.Message, ...], str | None]:
-        """The newest `limit` messages, oldest first, and the cursor of the page before them.
-
-        No cursor means that nothing older exists; a page of exactly the rest has none either (measured on 1.18.33).
-        """
+    async def messages(self, session_id: str, limit: int, before: str | None = None) -> Page:
+        """The newest `limit` messages. A page of exactly the rest has no cursor either (measured on 1.18.33)."""
         query: dict[str, str | int] = {"limit": limit} if before is None else {"limit": limit, "before": before}
         path = f"{_session(session_id)}/message"
-        answer, headers = await self.connection.get("reading the messages", path, _MESSAGES, query)
-        return answer, headers.get(CURSOR_HEADER)
+        messages, answer = await self.connection.get("reading the messages", path, _MESSAGES, query)
+        return Page(messages, answer.headers.get(CURSOR_HEADER), len(answer.content))
 
     async def prompt(
         self, session_id: str, directory: str, message_id: str, text: str, *, model: str | None, agent: str | None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Final, TypeVar
 
@@ -20,7 +21,7 @@ import opencode_ai
 from pydantic import TypeAdapter, ValidationError
 
 from turnkeeper.errors import ProviderContractError, ProviderError
-from turnkeeper.opencode.answers import AnswerTooBigError, explain, wrong_shape
+from turnkeeper.opencode.answers import AnswerTooBigError, explain, other_type, too_big, wrong_shape
 from turnkeeper.opencode.tls import context_of
 from turnkeeper.settings import EndpointSettings
 
@@ -38,6 +39,26 @@ IDLE_CONNECTION_SECONDS: Final = 30.0
 other side closes it (OpenCode: over 80 s, measured on 1.18.33; common proxies: 60 s), because a prompt that meets a
 closing connection is *perhaps sent*."""
 
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""Bytes read of an answer that is no success: its words are cut to hundreds of characters anyway."""
+
+BIG_ANSWER_BYTES: Final = 1024 * 1024
+"""An answer beyond this waits for its turn among the big ones."""
+
+BIG_ANSWERS_AT_ONCE: Final = 2
+"""Big answers that one endpoint may have in memory while they come in: 64 calls of 16 MiB would be a gigabyte."""
+
+MAX_OBJECTS: Final = 100_000
+"""JSON objects of one answer: each costs 700 bytes and 3 to 10 microseconds before anything is known of it (measured:
+800 MB for 16 MiB of small ones). A hundred messages have some 6000."""
+
+MAX_VALUES: Final = 1_000_000
+"""Values of one answer, by its commas, those in texts included: 16 MiB of single digits take 250 MB and 0.3 s, of short
+keys 0.7 s (measured). Text has one comma in 30 characters; a page full of tables is read in smaller ones."""
+
+_OBJECT: Final = re.compile(rb'\{[ \t\r\n]*"')
+"""An object with something in it. In a string the quote would be escaped, but for one that ends with a brace."""
+
 Answer = TypeVar("Answer")
 Query = Mapping[str, str | int]
 
@@ -49,11 +70,13 @@ def keep_addresses_out_of_logs() -> None:
 
 
 class _BoundedStream(httpx.AsyncByteStream):
-    """Ends an answer as soon as it exceeds the limit, while it is coming in."""
+    """Ends an answer as soon as it exceeds the limit, while it is coming in; a big one waits for its turn."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, limit: int) -> None:
+    def __init__(self, inner: httpx.AsyncByteStream, limit: int, big: asyncio.Semaphore) -> None:
         self._inner = inner
         self._limit = limit
+        self._big = big
+        self._is_big = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = 0
@@ -61,7 +84,31 @@ class _BoundedStream(httpx.AsyncByteStream):
             received += len(chunk)
             if received > self._limit:
                 raise AnswerTooBigError(self._limit)
+            if received > BIG_ANSWER_BYTES and not self._is_big:
+                await self._big.acquire()
+                self._is_big = True
             yield chunk
+
+    async def aclose(self) -> None:
+        if self._is_big:
+            self._is_big = False
+            self._big.release()
+        await self._inner.aclose()
+
+
+class _CutStream(httpx.AsyncByteStream):
+    """The beginning of an answer that is no success: what its status says still counts, however long its words are."""
+
+    def __init__(self, inner: httpx.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = MAX_ERROR_BYTES
+        async for chunk in self._inner:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -74,6 +121,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         """`limit` in bytes as sent; we ask for uncompressed answers, so they are the bytes in memory too."""
         self._inner = inner
         self._limit = limit
+        self._big = asyncio.Semaphore(BIG_ANSWERS_AT_ONCE)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)
@@ -83,7 +131,9 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             await response.aclose()
             raise httpx.DecodingError("compressed, though asked not to be: its size cannot be bounded")
         if isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _BoundedStream(response.stream, self._limit)
+            stream = response.stream
+            cut = not response.is_success
+            response.stream = _CutStream(stream) if cut else _BoundedStream(stream, self._limit, self._big)
         return response
 
     async def aclose(self) -> None:
@@ -139,10 +189,10 @@ class Connection:
 
     async def get(
         self, what: str, path: str, shape: TypeAdapter[Answer], query: Query | None = None
-    ) -> tuple[Answer, httpx.Headers]:
+    ) -> tuple[Answer, httpx.Response]:
         """Ask; `what` names the call in errors ("reading the session")."""
         response = await self._call(what, "GET", path, query, None)
-        return self._parsed(what, response, shape), response.headers
+        return self._parsed(what, response, shape), response
 
     async def send(
         self,
@@ -190,14 +240,21 @@ class Connection:
     def _parsed(self, what: str, response: httpx.Response, shape: TypeAdapter[Answer]) -> Answer:
         content_type = response.headers.get("content-type", "")
         if not content_type.startswith(JSON_TYPE):
-            raise ProviderContractError(
-                f"{what}: answered {content_type.split(';')[0] or 'nothing'} instead of JSON.",
-                next_step=f"Check that the address of endpoint {self.name} is an OpenCode 1.x server, not a web page.",
-                code="provider_not_json",
-            )
+            advice = f"Check that the address of endpoint {self.name} is an OpenCode 1.x server, not a web page."
+            raise other_type(what, content_type, "JSON", advice, "provider_not_json")
+        if response.content.count(b",") > MAX_VALUES:
+            raise too_big(what, self.name, f"{MAX_VALUES} values")
+        if _objects(response.content) > MAX_OBJECTS:
+            raise too_big(what, self.name, f"{MAX_OBJECTS} objects")
         problem: ValidationError
         try:
             return shape.validate_json(response.content)
         except ValidationError as error:
             problem = error
         raise wrong_shape(what, problem) from None
+
+
+def _objects(body: bytes) -> int:
+    """Objects with something in them; counted exactly only where there may be too many."""
+    braces = body.count(b"{")
+    return braces if braces <= MAX_OBJECTS else sum(1 for _ in _OBJECT.finditer(body))

@@ -10,7 +10,7 @@ from typing import Final
 
 DATA: Final = b"data:"
 
-MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 """A stored tool output is the biggest thing in a frame, some hundred kilobytes; a bigger frame is not held."""
 
 
@@ -20,8 +20,7 @@ class FrameSplitter:
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         """`limit` in bytes of one frame; a longer one is dropped and counted."""
         self._limit = limit
-        self._pieces: list[bytes] = []
-        self._held = 0
+        self._held = bytearray()
         self._dropping = False
         self.oversized = 0
 
@@ -40,18 +39,16 @@ class FrameSplitter:
     def _hold(self, piece: bytes) -> None:
         if self._dropping:
             return
-        self._held += len(piece)
-        if self._held > self._limit:
+        if len(self._held) + len(piece) > self._limit:
             self._dropping = True
             self.oversized += 1
-            self._pieces.clear()
+            self._held = bytearray()
         else:
-            self._pieces.append(piece)
+            self._held += piece
 
     def _release(self, last: bytes) -> bytes:
         self._hold(last)
-        line = b"" if self._dropping else b"".join(self._pieces)
-        self._pieces.clear()
-        self._held = 0
+        line = bytes(self._held)
+        self._held = bytearray()
         self._dropping = False
         return line

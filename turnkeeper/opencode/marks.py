@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from turnkeeper.opencode.wire import Session
+from turnkeeper.vocabulary import THREAD_ID_PATTERN
 
 METADATA_KEY: Final = "turnkeeper"
+
+MAX_NAMESPACE: Final = 1000
+"""Characters of a namespace's name: Temporal's own limit for ids."""
+
+_THREAD: Final = re.compile(THREAD_ID_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,6 @@ def facts_of_session(session: Session) -> SessionFacts:
         session_id=session.id,
         parent_id=session.parent_id,
         directory=session.directory,
-        thread=thread if isinstance(thread, str) else None,
-        namespace=namespace if isinstance(namespace, str) else None,
+        thread=thread if isinstance(thread, str) and _THREAD.fullmatch(thread) else None,
+        namespace=namespace if isinstance(namespace, str) and len(namespace) <= MAX_NAMESPACE else None,
     )

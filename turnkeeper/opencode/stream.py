@@ -15,8 +15,8 @@ from typing import Final, Self
 
 import httpx
 
-from turnkeeper.errors import DeliveryUnknownError, ProviderContractError, ProviderError
-from turnkeeper.opencode.answers import explain, explain_status
+from turnkeeper.errors import DeliveryUnknownError, ProviderError
+from turnkeeper.opencode.answers import explain, explain_status, other_type
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.connection import EVENT_STREAM_TYPE
 from turnkeeper.opencode.frames import FrameSplitter
@@ -145,10 +145,8 @@ async def _request(stack: AsyncExitStack, client: OpenCodeClient, silence: float
         if response.status_code == httpx.codes.OK and found.startswith(EVENT_STREAM_TYPE):
             return response
         if response.status_code == httpx.codes.OK:
-            failure = ProviderContractError(
-                f"{WHAT}: answered {found.split(';')[0] or 'nothing'} instead of events.",
-                next_step=f"Check that the url of endpoint {client.name} is an OpenCode 1.x server, not a web page.",
-            )
+            advice = f"Check that the url of endpoint {client.name} is an OpenCode 1.x server, not a web page."
+            failure = other_type(WHAT, found, "events", advice)
         else:
             failure = explain_status(WHAT, client.name, response.status_code)
     raise failure from None

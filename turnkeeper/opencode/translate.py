@@ -29,6 +29,10 @@ from turnkeeper.vocabulary import EventKind
 HEAD_BYTES: Final = 16 * 1024
 """Where the head must be found: a directory of Linux's PATH_MAX, escaped, stands in front of it."""
 
+MAX_DECODED_BYTES: Final = 1024 * 1024
+"""Of a frame whose body has to be decoded. Those that say something have some kilobytes; a user message's diffs, which
+may be megabytes, say nothing to a turn."""
+
 MAX_UNKNOWN_TYPES: Final = 50
 """Names of unknown events that are remembered for an operator. OpenCode has about 90 types in all."""
 
@@ -102,7 +106,7 @@ class Tally:
     translated: int = 0
     skipped: int = 0  # known and of no use here, `sync` twins included
     unknown: int = 0  # of a type that this version does not know
-    malformed: int = 0  # not JSON, or not of its type's shape
+    malformed: int = 0  # not JSON, not of its type's shape, or too big to be decoded
     oversized: int = 0  # dropped unread by the frame splitter
     unknown_types: Counter[str] = field(default_factory=Counter)
 
@@ -254,6 +258,8 @@ def _skip(name: str, tally: Tally) -> None:
 
 
 def _payload(frame: bytes) -> dict[str, Any]:
+    if len(frame) > MAX_DECODED_BYTES:
+        raise _MalformedError
     envelope = json.loads(frame)
     payload = envelope.get("payload") if isinstance(envelope, dict) else None
     if not isinstance(payload, dict):

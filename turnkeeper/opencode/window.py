@@ -4,15 +4,20 @@ Measured on 1.18.33: a page holds the *newest* `limit` messages, oldest first; `
 it and is absent when there is none; order is by first storing, never by id, and a repeated post moves a prompt's
 `time.created` but not its place. A prompt that was posted with a JSON schema makes every page that holds it, and its
 own reading, answer 400 for ever, while pages beside it still read.
+
+A message may hold megabytes (an attached file), and a provider may send what it likes: a page that is too big is asked
+for again with fewer messages, and a look ends where it has read enough.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
-from turnkeeper.errors import ProviderNotFoundError, ProviderRefusedError
-from turnkeeper.opencode.client import OpenCodeClient
+from turnkeeper.errors import ProviderError, ProviderNotFoundError, ProviderRefusedError
+from turnkeeper.opencode.answers import TOO_BIG
+from turnkeeper.opencode.client import OpenCodeClient, Page
 from turnkeeper.opencode.family import is_client_message
 from turnkeeper.opencode.wire import Message, MessageInfo, MessageTime
 
@@ -25,8 +30,12 @@ NEXT_PAGE: Final = 100
 MAX_PAGES: Final = 10
 """Pages of one look. A turn of more than 900 model calls is then seen by its prompt and its newest messages."""
 
-POISONED_PAGES: Final = (5, 1)
-"""Shorter and shorter pages, to read past a message that cannot be listed."""
+SHORTER_PAGES: Final = (5, 1)
+"""To read past a message that cannot be listed, or of a page that is too big as much as can be read."""
+
+MAX_LOOK_BYTES: Final = 32 * 1024 * 1024
+"""Of all pages of one look: 600 model calls with 50 KB of tool output each. Of a bigger turn the prompt and the newest
+messages are seen, as of one with too many pages."""
 
 _END_OF_TIME: Final = MessageTime(created=float("inf"))
 """Of a prompt whose time is unknown: nothing counts as later by its time alone."""
@@ -42,11 +51,10 @@ async def read_turn(client: OpenCodeClient, session_id: str, message_id: str) ->
         ProviderError: it could not be read.
 
     """
-    page, cursor = await _newest(client, session_id)
-    read = list(page)
-    if not _holds(read, message_id) and cursor is not None:
-        return await _read_back(client, session_id, message_id, read, cursor)
-    return _from(read, message_id)
+    page = await _newest(client, session_id)
+    if not _holds(page.messages, message_id) and page.older is not None:
+        return await _read_back(client, session_id, message_id, page)
+    return _from(page.messages, message_id)
 
 
 async def newest_prompt(client: OpenCodeClient, session_id: str) -> Message | None:
@@ -57,47 +65,49 @@ async def newest_prompt(client: OpenCodeClient, session_id: str) -> Message | No
         ProviderError: it could not be read.
 
     """
-    page, cursor = await _newest(client, session_id)
+    page = await _newest(client, session_id)
     for _ in range(MAX_PAGES):
-        users = [message for message in page if message.info.role == "user"]
+        users = [message for message in page.messages if message.info.role == "user"]
         if (found := next((user for user in reversed(users) if is_client_message(user)), None)) is not None:
             return found
-        if cursor is None:
+        if page.older is None:
             return None
-        page, cursor = await client.messages(session_id, NEXT_PAGE, before=cursor)
+        page = await client.messages(session_id, NEXT_PAGE, before=page.older)
     return None
 
 
-async def _newest(client: OpenCodeClient, session_id: str) -> tuple[tuple[Message, ...], str | None]:
-    for limit in (FIRST_PAGE, *POISONED_PAGES):
+async def _newest(client: OpenCodeClient, session_id: str) -> Page:
+    for limit in (FIRST_PAGE, *SHORTER_PAGES):
         try:
             return await client.messages(session_id, limit)
-        except ProviderRefusedError as error:
-            if error.detail_code != _POISONED or limit == POISONED_PAGES[-1]:
+        except ProviderError as error:
+            if error.detail_code not in {_POISONED, TOO_BIG} or limit == SHORTER_PAGES[-1]:
                 raise
     raise AssertionError("the last page either returns or raises")
 
 
-async def _read_back(
-    client: OpenCodeClient, session_id: str, message_id: str, read: list[Message], cursor: str | None
-) -> list[Message]:
+async def _read_back(client: OpenCodeClient, session_id: str, message_id: str, newest: Page) -> list[Message]:
     """Older pages until the prompt is found; asked for by its id first, so that an absent one costs one call."""
     prompt = await _prompt(client, session_id, message_id)
     if prompt is None:
         return []
+    read, cursor, size, limits = list(newest.messages), newest.older, newest.size, [NEXT_PAGE, FIRST_PAGE]
     for _ in range(MAX_PAGES - 1):
-        if cursor is None or _holds(read, message_id):
+        if cursor is None or size >= MAX_LOOK_BYTES or _holds(read, message_id):
             break
         try:
-            page, cursor = await client.messages(session_id, NEXT_PAGE, before=cursor)
-        except ProviderRefusedError as error:
-            if error.detail_code != _POISONED:
+            page = await client.messages(session_id, limits[0], before=cursor)
+        except ProviderError as error:
+            if error.detail_code == TOO_BIG and len(limits) > 1:
+                limits.pop(0)
+                continue
+            if error.detail_code not in {_POISONED, TOO_BIG}:
                 raise
             break
-        read = [*page, *read]
+        read, cursor, size = [*page.messages, *read], page.older, size + page.size
     if _holds(read, message_id):
         return _from(read, message_id)
-    # Too long a turn, a page that cannot be listed, or a prompt stored since the first page was read.
+    # Too long or too big a turn, a page that cannot be listed, or a prompt stored since the first page was read.
     since = prompt.info.time.created
     return [prompt, *(m for m in read if m.info.time.created >= since or m.info.parent_id == message_id)]
 
@@ -114,10 +124,10 @@ async def _prompt(client: OpenCodeClient, session_id: str, message_id: str) -> M
         return Message(info=MessageInfo(id=message_id, role="user", session_id=session_id, time=_END_OF_TIME))
 
 
-def _holds(messages: list[Message], message_id: str) -> bool:
+def _holds(messages: Sequence[Message], message_id: str) -> bool:
     return any(message.info.id == message_id for message in messages)
 
 
-def _from(messages: list[Message], message_id: str) -> list[Message]:
+def _from(messages: Sequence[Message], message_id: str) -> list[Message]:
     start = next((n for n, message in enumerate(messages) if message.info.id == message_id), len(messages))
-    return messages[start:]
+    return list(messages[start:])

@@ -3,15 +3,44 @@
 Two rules. Fields that we do not need are absent here, so whatever they hold cannot fail. Fields that we show but do
 not decide by (titles, tokens, cost) fall back to a default when their type is not the expected one; fields that we
 decide by (ids, roles, `time.completed`, `finish`, `error`) are strict, because a guess there would settle a turn.
+
+And nothing here grows with what is sent: a list ends at its first wrong entry (each of eight million would be an error
+of its own: 900 MB and 10 s, measured with pydantic 2.14), and of long outputs only what is looked at is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+)
 from pydantic_core import CoreSchema, core_schema
+
+from turnkeeper.limits import MAX_DIRECTORY_CHARACTERS, MAX_TEXT_LIMIT
+
+MAX_ID: Final = 200
+"""Characters of an id or another word that we decide by. OpenCode's ids have 30, its longest word 24."""
+
+MAX_TEXT: Final = MAX_TEXT_LIMIT + 1
+"""Characters kept of one text: what an outcome may hold at most, and one that tells that there is more."""
+
+MAX_OUTPUT: Final = 64 * 1024
+"""Characters kept of a tool's output, its end. OpenCode itself keeps some 50 KB."""
+
+MAX_ERROR: Final = 4096
+"""Characters kept of an error's text, its beginning: more than anything shows."""
+
+MAX_ENTRIES: Final = 10_000
+"""Entries of a table: sessions at work, models of a provider. The biggest provider known lists some 500 models."""
 
 
 class _Or:
@@ -28,6 +57,18 @@ def _nothing(_: object) -> None:
     """Drop a value unread."""
 
 
+def _first(length: int) -> AfterValidator:
+    return AfterValidator(lambda text: text[:length])
+
+
+def _last(length: int) -> AfterValidator:
+    return AfterValidator(lambda text: text[-length:])
+
+
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], FailFast()]
+Table = Annotated[dict[str, T], Field(max_length=MAX_ENTRIES)]
+Word = Annotated[str, StringConstraints(max_length=MAX_ID)]
 Shown = Annotated[str, _Or(str)]
 Count = Annotated[int, _Or(int)]
 Amount = Annotated[float, _Or(float)]
@@ -50,7 +91,7 @@ class Health(Wire):
 class StatusEntry(Wire):
     """A session's entry in `/session/status`. Only sessions that work have one."""
 
-    type: str  # busy, retry or idle; idle entries are events only
+    type: Word  # busy, retry or idle; idle entries are events only
     attempt: Count = 0
     message: Shown = ""
     next: Amount = 0.0  # milliseconds since 1970, when the next try begins
@@ -80,7 +121,7 @@ class Tokens(Wire):
 class ErrorData(Wire):
     """What OpenCode says about a failed model call. Addresses and headers are left out on purpose."""
 
-    message: Shown = ""
+    message: Annotated[str, _first(MAX_ERROR), _Or(str)] = ""
     status: Count = Field(default=0, alias="statusCode")
     retryable: Flag = Field(default=False, alias="isRetryable")
 
@@ -88,7 +129,7 @@ class ErrorData(Wire):
 class MessageError(Wire):
     """`info.error` of an assistant and `error` of a `session.error` event."""
 
-    name: str
+    name: Word
     data: Annotated[ErrorData, _Or(ErrorData)] = ErrorData()
 
 
@@ -102,12 +143,12 @@ class MessageTime(Wire):
 class MessageInfo(Wire):
     """A message without its parts. `finish`, `error` and `time.completed` carry the verdicts."""
 
-    id: str
-    role: str
-    session_id: str = Field(default="", alias="sessionID")
-    parent_id: str | None = Field(default=None, alias="parentID")
+    id: Word
+    role: Word
+    session_id: Word = Field(default="", alias="sessionID")
+    parent_id: Word | None = Field(default=None, alias="parentID")
     time: MessageTime = MessageTime()
-    finish: str | None = None
+    finish: Word | None = None
     error: MessageError | None = None
     compaction: Flag = Field(default=False, alias="summary")  # users have a record of diffs there: not a flag
     structured: Any = None
@@ -118,26 +159,26 @@ class MessageInfo(Wire):
 class ToolMetadata(Wire):
     """Of a tool's state: a running command's output so far, a `task` tool's child session."""
 
-    output: Shown = ""
+    output: Annotated[str, _last(MAX_OUTPUT), _Or(str)] = ""
     child_session: Shown = Field(default="", alias="sessionId")
 
 
 class ToolState(Wire):
     """Where a tool call stands."""
 
-    status: str
-    title: Shown = ""
-    error: Shown = ""
-    output: Shown = ""
+    status: Word
+    title: Annotated[str, _first(MAX_ERROR), _Or(str)] = ""
+    error: Annotated[str, _first(MAX_ERROR), _Or(str)] = ""
+    output: Annotated[str, _last(MAX_OUTPUT), _Or(str)] = ""
     metadata: Annotated[ToolMetadata, _Or(ToolMetadata)] = ToolMetadata()
 
 
 class Part(Wire):
     """A part of a message; the fields of all kinds together, because we read few of them."""
 
-    type: str
+    type: Word
     id: Shown = ""
-    text: Shown = ""
+    text: Annotated[str, _first(MAX_TEXT), _Or(str)] = ""
     synthetic: bool = False
     auto: bool = False  # of a compaction part: begun by OpenCode itself
     tool: Shown = ""
@@ -154,7 +195,7 @@ class Message(Wire):
     """An entry of the message list."""
 
     info: MessageInfo
-    parts: tuple[Part, ...] = ()
+    parts: Many[Part] = ()
 
 
 class SessionTime(Wire):
@@ -167,9 +208,9 @@ class SessionTime(Wire):
 class Session(Wire):
     """`GET /session/{id}` and the `info` of session events."""
 
-    id: str
-    directory: str = ""
-    parent_id: str | None = Field(default=None, alias="parentID")
+    id: Word
+    directory: Annotated[str, StringConstraints(max_length=MAX_DIRECTORY_CHARACTERS)] = ""
+    parent_id: Word | None = Field(default=None, alias="parentID")
     title: Shown = ""
     metadata: Annotated[dict[str, Any], _Or(dict)] = Field(default_factory=dict)
     time: Annotated[SessionTime, _Or(SessionTime)] = SessionTime()
@@ -192,10 +233,10 @@ class ToolReference(Wire):
 class PermissionRequest(Wire):
     """A pending entry of `/permission`, and `permission.asked`."""
 
-    id: str
-    session_id: str = Field(alias="sessionID")
+    id: Word
+    session_id: Word = Field(alias="sessionID")
     permission: Shown = ""
-    patterns: Annotated[tuple[str, ...], _Or(tuple)] = ()
+    patterns: Annotated[tuple[str, ...], FailFast(), _Or(tuple)] = ()
     tool: ToolReference | None = None
 
 
@@ -211,16 +252,16 @@ class QuestionItem(Wire):
 
     question: Shown = ""
     header: Shown = ""
-    options: Annotated[tuple[QuestionOption, ...], _Or(tuple)] = ()
+    options: Annotated[tuple[QuestionOption, ...], FailFast(), _Or(tuple)] = ()
     multiple: Flag = False
 
 
 class QuestionRequest(Wire):
     """A pending entry of `/question`, and `question.asked`."""
 
-    id: str
-    session_id: str = Field(alias="sessionID")
-    questions: Annotated[tuple[QuestionItem, ...], _Or(tuple)] = ()
+    id: Word
+    session_id: Word = Field(alias="sessionID")
+    questions: Annotated[tuple[QuestionItem, ...], FailFast(), _Or(tuple)] = ()
     tool: ToolReference | None = None
 
 
@@ -228,13 +269,13 @@ class Provider(Wire):
     """A model provider, reduced to ids: the answer also holds its API key in clear, which is dropped here."""
 
     id: str
-    models: dict[str, Dropped]
+    models: Table[Dropped]
 
 
 class Providers(Wire):
     """`GET /config/providers`."""
 
-    providers: tuple[Provider, ...]
+    providers: Many[Provider]
 
 
 class Agent(Wire):
