@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +34,16 @@ async def begin_in_opencode(client: httpx.AsyncClient, directory: Path, prompt: 
             (await client.post(f"/session/{session.id}/prompt_async", json=body)).raise_for_status()
             if await _stored(session):
                 return session.id
-        except httpx.HTTPError:
-            if session is not None and await _perhaps_stored(session):
+        except httpx.HTTPError as error:
+            if _is_unknown(error):
+                session = None  # it was never stored
+            elif session is not None and await _perhaps_stored(session):
                 return session.id
         await asyncio.sleep(AGAIN)
+
+
+def _is_unknown(error: httpx.HTTPError) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.NOT_FOUND
 
 
 async def _stored(session: BareSession) -> bool:
@@ -52,19 +59,26 @@ async def _perhaps_stored(session: BareSession) -> bool:
     while True:
         try:
             return await _stored(session)
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
+            if _is_unknown(error):
+                return False
             await asyncio.sleep(AGAIN)
 
 
-async def is_sound(client: httpx.AsyncClient, directory: Path, *, within: float) -> bool:
-    """Does OpenCode answer a prompt there?"""
+async def is_sound(client: httpx.AsyncClient, directory: Path, failed: Collection[str], *, within: float) -> bool:
+    """Does OpenCode answer a prompt there? `failed`: the sessions, now and later, that it told an error of."""
     try:
         async with asyncio.timeout(within):
             session = await BareSession.create(client, directory, title="are you well?")
-            await session.run("say hello")
-    except (httpx.HTTPError, TimeoutError, AssertionError):
-        return False
-    return True
+            await session.prompt("say hello")
+            while session.id not in failed:
+                messages = await session.messages()
+                if len(messages) > 1 and "completed" in messages[-1]["info"]["time"]:
+                    return True
+                await asyncio.sleep(AGAIN)
+    except (httpx.HTTPError, TimeoutError):
+        pass
+    return False
 
 
 async def abort_all(client: httpx.AsyncClient, sessions: frozenset[str]) -> None:

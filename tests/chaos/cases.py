@@ -57,7 +57,7 @@ BEHIND: Final = frozenset({Kind.QUEUED, Kind.REMOVED, Kind.SENT_NOW, Kind.INTERR
 
 ANSWERED: Final = frozenset({Kind.PERMISSION, Kind.REJECTED, Kind.QUESTION, Kind.SUBAGENT_ASKS})
 MARKED: Final = frozenset(Kind) - {
-    Kind.WORDS, Kind.FAILED, Kind.REJECTED, Kind.MAKES_WAY,
+    Kind.WORDS, Kind.FAILED, Kind.REJECTED, Kind.MAKES_WAY, Kind.STEERS,
     Kind.STOPPED_AT_ONCE, Kind.STOPPED_IN_WORDS, Kind.STOPPED_IN_TOOL, Kind.STOPPED_IN_SUBAGENT,
 }  # fmt: skip
 """Leaves one line in a file when it comes to its end."""
@@ -110,7 +110,7 @@ def plan_of(case: Case, random: Random) -> str:
     steps: dict[Kind, tuple[Step, ...]] = {
         Kind.WORDS: (slow_text(some + 0.5),),
         Kind.TOOL: (bash(f"{line}; sleep {some:.1f}"), DONE),
-        Kind.SILENT_TOOL: (bash(f"sleep {some + 4:.1f}; {line}"), DONE),
+        Kind.SILENT_TOOL: (bash(f"sleep {some + 2.5:.1f}; {line}"), DONE),
         Kind.PERMISSION: (ask, DONE),
         Kind.REJECTED: (ask, DONE),
         Kind.QUESTION: (_question(), mark, DONE),
@@ -123,6 +123,8 @@ def plan_of(case: Case, random: Random) -> str:
         Kind.STOPPED_IN_TOOL: (bash(f"sleep {TOO_LONG}; {line}"), DONE),
         Kind.STOPPED_IN_SUBAGENT: (_hand_over(bash(f"sleep {TOO_LONG}; {line}"), DONE), slow_text(TOO_LONG)),
         Kind.MAKES_WAY: (slow_text(TOO_LONG),),
+        # No command: the script counts the answers since the last prompt, and an earlier one's may come after it.
+        Kind.STEERS: (DONE,),
         Kind.ADOPTED: (bash(f"{line}; sleep {some + 1:.1f}"), slow_text(1)),
         Kind.CONTINUED: (bash(f"{line}; sleep {some:.1f}"), slow_text(1)),
     }

@@ -48,7 +48,7 @@ QUIET_WITHIN: Final = 3.0
 from a stop that was not confirmed, or should not be."""
 
 CLEARED_WITHIN: Final = 10.0
-"""Seconds for OpenCode to end what is left over, and to answer a prompt: a cold directory takes 2 s."""
+"""Seconds for OpenCode to end what is left over."""
 
 UP_WITHIN: Final = 60.0
 """Seconds for a process to be up again, whatever it needs being away at first."""
@@ -159,13 +159,16 @@ class Site:
         with contextlib.suppress(AssertionError):
             await until(self._busy, lambda found: not found, deadline=CLEARED_WITHIN)
         struck = bool(self.deaths or self.overheard.sessions or await self._busy())
-        if not struck or await is_sound(self.people.truth, self.directory, within=CLEARED_WITHIN):
+        if not struck or await self._is_sound():
             return True
         await self.opencode.kill()
         await self.heal()
-        if not await is_sound(self.people.truth, self.directory, within=UP_WITHIN):
+        if not await self._is_sound():
             raise RuntimeError("OpenCode answers no prompt although it was started anew")
         return False
+
+    async def _is_sound(self) -> bool:
+        return await is_sound(self.people.truth, self.directory, self.overheard.sessions, within=UP_WITHIN)
 
     async def place(self) -> Place:
         """What it is made of."""
@@ -217,8 +220,8 @@ async def running_site(directory: Path) -> AsyncIterator[Site]:
         workers = [await _worker(stack, people, opencode, temporal, directory, number) for number in range(WORKERS)]
         site = Site(model, to_model, opencode, state, temporal, workers, people, overheard, disk)
         await site.heal()
-        if not await is_sound(people.truth, people.directory, within=UP_WITHIN):
-            raise RuntimeError("OpenCode answers no prompt")
+        site.deaths.append(time.time())  # cold: seen to be well before the first run
+        await site.clear(frozenset())
         yield site
 
 
