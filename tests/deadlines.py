@@ -1,0 +1,123 @@
+"""No test and no teardown runs for ever, and what it waited for is shown.
+
+pytest-timeout's own ways are not enough for tests that share an event loop. Its signal is raised wherever the loop just
+is: inside a callback asyncio swallows it, inside another test's worker it ends that worker, and the test that was late
+stays alive beside the teardown of its fixtures. Its thread ends the process without a word about any coroutine. And
+both are called off as soon as something failed: the teardown after a failure had no bound, and one hung for minutes.
+
+So a coroutine that is late is cancelled in its own loop: it fails where it waited, and unwinds. Whatever does not
+react, and whatever else is late, ends its process after all stacks were shown; pytest-xdist names the test and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import functools
+import gc
+import inspect
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import pytest
+
+GENTLE: Final = 0.75
+"""Share of a test's time (`timeout` in pyproject.toml, which counts from its setup) that its coroutine may take."""
+
+TEARDOWN_WITHIN: Final = 90.0
+"""Seconds for all of a test's fixtures: after the last test five servers end, each with a grace of 5 s."""
+
+_TIMER: Final = pytest.StashKey[threading.Timer]()
+
+
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa: ANN401 - pytest-timeout has no types
+    """Instead of pytest-timeout's: it knows a test's limit, this what to do about it."""
+    if inspect.iscoroutinefunction(function := getattr(item, "obj", None)):
+        item.obj = _cancelled_after(settings.timeout * GENTLE, function)  # type: ignore[attr-defined]  # a Function
+    _give_up_after(settings.timeout, item)
+    return True
+
+
+def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
+    """At the end of the teardown, and as soon as something fails."""
+    if (timer := item.stash.get(_TIMER, None)) is not None:
+        timer.cancel()
+    return True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """A teardown has its own time, whatever the test took of it."""
+    pytest_timeout_cancel_timer(item)
+    _give_up_after(TEARDOWN_WITHIN, item)
+    yield
+    pytest_timeout_cancel_timer(item)
+
+
+def _cancelled_after(seconds: float, function: Any) -> Any:  # noqa: ANN401 - any test
+    @functools.wraps(function)
+    async def bounded(*args: object, **kwargs: object) -> None:
+        async with asyncio.timeout(seconds):
+            await function(*args, **kwargs)
+
+    return bounded
+
+
+def _give_up_after(seconds: float, item: pytest.Item) -> None:
+    timer = threading.Timer(seconds, _give_up, (item, seconds))
+    timer.daemon = True
+    item.stash[_TIMER] = timer
+    timer.start()
+
+
+def _give_up(item: pytest.Item, seconds: float) -> None:
+    """End this process, and with it what it started."""
+    if (capture := item.config.pluginmanager.getplugin("capturemanager")) is not None:
+        capture.suspend_global_capture(in_=True)
+    out = sys.__stderr__ or sys.stderr
+    out.write(f"\n+++ not over after {seconds:g} s: {item.nodeid}\n")
+    show_coroutines(out)
+    out.flush()
+    faulthandler.dump_traceback(out)
+    _kill_children()
+    os._exit(1)
+
+
+def show_coroutines(out: TextIO) -> None:
+    """Of every task of every loop of this process: where it waits, outermost first."""
+    for task in gc.get_objects():
+        if issubclass(type(task), asyncio.Task) and not task.done():
+            out.write(f"+++ {task.get_name()}\n")
+            out.writelines(f"    {place}\n" for place in _waits_in(task.get_coro()))
+
+
+def _waits_in(awaited: object) -> Iterator[str]:
+    while awaited is not None:
+        if (frame := _part(awaited, "frame")) is not None:
+            yield f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+            awaited = _part(awaited, "await") or _part(awaited, "yieldfrom")
+        else:  # a step of an asynchronous generator, which only refers to it, or a future
+            generator = next(filter(inspect.isasyncgen, gc.get_referents(awaited)), None)
+            if generator is None:
+                yield repr(awaited)
+            awaited = generator
+
+
+def _part(awaited: object, name: str) -> Any:  # noqa: ANN401 - a frame, or what is waited for
+    """Coroutines, generators and asynchronous generators call it differently."""
+    found = (getattr(awaited, f"{kind}_{name}", None) for kind in ("cr", "gi", "ag"))
+    return next((part for part in found if part is not None), None)
+
+
+def _kill_children() -> None:
+    """Servers that the Temporal SDK starts outlive a process that ends like this."""
+    for children in Path("/proc/self/task").glob("*/children"):  # nothing where there is no /proc
+        for pid in children.read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
