@@ -9,7 +9,7 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from tests.workflow.server import skipping
-from tests.workflow.stage import Stage
+from tests.workflow.stage import QUICK, Stage
 from workflows import calls
 
 
@@ -25,6 +25,7 @@ async def empty_stage(skipping_server: WorkflowEnvironment) -> AsyncIterator[Sta
     """Clocks are real, and no worker is up."""
     with skipping_server.with_time_skipping_disabled():
         stage = Stage(skipping_server.client)
+        stage.provider.limits = QUICK
         yield stage
         await stage.assert_replays()
 

@@ -88,9 +88,11 @@ class ScriptedProvider:
     def __init__(self, task_queue: str) -> None:
         """Everything goes well until the script says otherwise.
 
-        `opens_at_door`: a first start gets its session when it is admitted, as from a provider that answers.
+        `opens_at_door`: a first start gets its session when it is admitted, as from a provider that answers. `limits`:
+        what the endpoint's settings would say to whoever names none.
         """
         self.opens_at_door = True
+        self.limits = TurnLimits()
         self.calls: list[Called] = []
         self.cancelled: list[Verb] = []
         self._task_queue = task_queue
@@ -127,7 +129,7 @@ class ScriptedProvider:
 
     @activity.defn(name="admit")
     async def admit(self, request: AdmitRequest) -> Admission:
-        limits = request.limits or TurnLimits()
+        limits = request.limits or self.limits
         session = request.session
         usual = Admission(
             task_queue=self._task_queue,
@@ -156,7 +158,7 @@ class ScriptedProvider:
             session_id=request.session_id,
             directory="/srv/shop",
             task_queue=self._task_queue,
-            limits=request.limits or TurnLimits(),
+            limits=request.limits or self.limits,
         )
         adoption: AdoptReport = await self._perform("adopt_session", request, usual)
         return adoption

@@ -43,8 +43,9 @@ QUICK: Final = TurnLimits(
     stop_quiet=timedelta(seconds=0.6),
     abort_interval=timedelta(seconds=0.3),
     confirm_delay=timedelta(seconds=0.2),
+    look_interval=timedelta(seconds=0.5),
 )
-"""For tests on a real clock: time cannot be skipped while a call is under way."""
+"""For tests on a real clock: time cannot be skipped while a call is under way, and no event tells that a turn ended."""
 
 HASTY: Final = QUICK.model_copy(update={"interrupt_grace": timedelta(seconds=1), "stop_quiet": timedelta(seconds=0.4)})
 """For stops that nobody confirms."""
@@ -119,7 +120,7 @@ class Stage:
             directory=DIRECTORY,
             session_id=session_id,
             prompt=prompt,
-            limits=limits or TurnLimits(),
+            limits=limits or self.provider.limits,
             **more,
         )
         return await self.client.start_workflow(
@@ -144,8 +145,11 @@ class Stage:
         """A start as it travels in updates and signals."""
         return StartTurn(prompt=text, idempotency_key=key or uuid.uuid4().hex, **more)
 
-    async def request(self, thread_id: str, start: StartTurn) -> None:
-        """Give a prompt by signal, as it is done when no worker is up; makes the thread."""
+    async def request(self, thread_id: str, start: StartTurn, task_timeout: timedelta | None = None) -> None:
+        """Give a prompt by signal, as it is done when no worker is up; makes the thread.
+
+        `task_timeout`: after so long Temporal gives a workflow task that no worker could do to another one.
+        """
         await self.client.start_workflow(
             "Thread",
             self.thread_input(thread_id),
@@ -154,6 +158,7 @@ class Stage:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             start_signal="request_turn",
             start_signal_args=[start],
+            task_timeout=task_timeout,
         )
 
     async def small_thread(self, continue_after_events: int, thread_id: str | None = None) -> str:

@@ -151,7 +151,7 @@ async def test_a_worker_without_the_key_says_so_and_loses_nothing(empty_stage: S
     """The SDK would drop a signal that it cannot convert; here the whole task waits for a worker that can."""
     stage = await stage_of(empty_stage, ring())
     thread = new_thread()
-    await stage.request(thread, stage.prompt(PROMPT, limits=LIVELY))
+    await stage.request(thread, stage.prompt(PROMPT, limits=LIVELY), timedelta(seconds=2))
     keyless = await stage_of(empty_stage, keys, stage)
     async with keyless.worker_up():
         failed = await until(lambda: _task_failure(empty_stage.client, thread), bool)

@@ -176,10 +176,14 @@ async def test_the_signals_do_the_same_for_when_nobody_waits(stage: Stage) -> No
 
 
 async def test_a_turn_without_a_thread_can_be_asked_as_well(stage: Stage) -> None:
-    stage.provider.says("look", RUNNING, answered())
+    stage.provider.says("look", RUNNING)
     turn = await stage.turn(limits=SLOW)
+    await stage.provider.called("submit")
     await turn.signal("request_reconcile", Reconcile())
     await stage.provider.called("look")
     found: TurnFinding = await turn.execute_update("reconcile", Reconcile(), result_type=TurnFinding)
+    assert found.finding is Finding.LIVE
+    stage.provider.says("look", answered())
+    found = await turn.execute_update("reconcile", Reconcile(), result_type=TurnFinding)
     assert found.outcome is not None
     assert found.finding is Finding.SETTLED

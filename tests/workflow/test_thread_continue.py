@@ -96,9 +96,10 @@ async def test_a_new_thread_is_of_the_usual_size(skipping_stage: Stage) -> None:
     assert await run_of(stage, thread) == run
 
 
-async def test_five_hundred_turns(skipping_stage: Stage) -> None:
-    """At the size of a thread that people start; prompts come faster than they run."""
-    stage, thread, turns = skipping_stage, new_thread(), 500
+async def test_a_thread_of_the_usual_size_continues_under_prompts_that_come_faster_than_they_run(
+    skipping_stage: Stage,
+) -> None:
+    stage, thread, turns = skipping_stage, new_thread(), 200
     keys = [f"prompt {number}" for number in range(1, turns + 1)]
     await stage.start(thread, keys[0], idempotency_key=keys[0])
     run = await run_of(stage, thread)

@@ -169,17 +169,18 @@ async def test_a_stop_during_the_start_sends_nothing(stage: Stage) -> None:
 
 
 async def test_a_stop_is_not_delayed_by_other_threads_whose_provider_hangs(stage: Stage) -> None:
-    hanging: set[str] = set()
+    threads = [new_thread() for _ in range(10)]
 
     def look(request: LookRequest) -> Observation | Held:
-        return Held() if request.session_id in hanging else ABORTED
+        hanging = [sent.session_id for sent in stage.provider.requests("submit")[: len(threads)]]
+        if request.session_id in hanging:
+            return Held()
+        return ABORTED if stage.provider.count("abort") else RUNNING
 
     stage.provider.says("look", look)
-    threads = [new_thread() for _ in range(10)]
     for thread in threads:
         await stage.start(thread)
     await until_true(lambda: stage.provider.count("submit") == len(threads))
-    hanging.update(request.session_id for request in stage.provider.requests("submit"))
     for thread in threads:
         await tell(stage.turn_of(thread), EventKind.IDLE)
     await stage.provider.called("look", times=len(threads))
