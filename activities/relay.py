@@ -115,6 +115,7 @@ class _Relay:
             try:
                 async with open_stream(self._client) as stream:
                     self._log.attached()
+                    self._forget_pauses()
                     self._spawn(self._on_attach())
                     pause = RECONNECT_FIRST
                     await self._read_stream(stream)
@@ -191,6 +192,10 @@ class _Relay:
         del self._delivering[thread_id]
         if mailbox.fresh:
             del self._mail[thread_id]
+
+    def _forget_pauses(self) -> None:
+        """Of mailboxes that are empty: their turns may have ended unheard, and would be remembered for good."""
+        self._mail = {thread: mailbox for thread, mailbox in self._mail.items() if thread in self._delivering}
 
     async def _signal_turn(self, thread_id: str, events: tuple[ProviderEvent, ...]) -> None:
         handle = self._temporal.get_workflow_handle(turn_workflow_id(thread_id))

@@ -53,7 +53,7 @@ class Mailbox:
                 self._urgent.append(event)
             else:
                 self._urgent[-1] = event.model_copy(update={"count": self._urgent[-1].count + event.count})
-            if event.kind is EventKind.IDLE and not event.child:
+            if _ends_a_turn(event):
                 self._interval = TOOLS_FIRST  # the next turn of the session starts afresh
         else:
             self._fold(event, now)
@@ -85,7 +85,12 @@ class Mailbox:
         """Everything that waits, oldest first, at most `MAX_BATCH`."""
         progress: tuple[ProviderEvent, ...] = ()
         if self._progress is not None:
-            self._interval = min(self._interval * GROWTH, PROGRESS_LAST)
+            if not any(_ends_a_turn(event) for event in self._urgent):
+                self._interval = min(self._interval * GROWTH, PROGRESS_LAST)
             progress, self._progress = (self._progress,), None
         urgent, self._urgent = self._urgent[: MAX_BATCH - 1], self._urgent[MAX_BATCH - 1 :]
         return (*progress, *urgent)
+
+
+def _ends_a_turn(event: ProviderEvent) -> bool:
+    return event.kind is EventKind.IDLE and not event.child

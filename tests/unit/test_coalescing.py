@@ -67,6 +67,15 @@ def test_a_long_turn_is_told_of_ever_more_rarely_and_the_next_one_afresh() -> No
     assert mailbox.fresh
 
 
+def test_progress_that_the_end_takes_along_leaves_nothing_to_remember() -> None:
+    """A relay keeps what is not fresh: it would gather a mailbox for every thread that it ever read of."""
+    mailbox = Mailbox()
+    mailbox.put(event(EventKind.TOOL, 1), now=10.0)
+    mailbox.put(event(EventKind.IDLE, 2), now=10.1)
+    mailbox.take()
+    assert mailbox.fresh
+
+
 @given(st.lists(st.sampled_from(list(EventKind)), max_size=3 * MAX_BATCH))
 def test_no_decisive_event_is_lost_or_reordered_and_every_event_is_counted(kinds: list[EventKind]) -> None:
     mailbox = Mailbox()
