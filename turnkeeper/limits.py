@@ -72,6 +72,10 @@ MAX_TEXT_LIMIT: Final = 512 * 1024
 MAX_THREAD_EVENTS: Final = 2000
 """History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
 
+MAX_ENDPOINT_EVENTS: Final = 2000
+"""History events after which an endpoint continues as new. A stream that is lost and found costs eight each time,
+and Temporal ends a workflow at 51,200: five hours of a stream that comes and goes every three seconds."""
+
 Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=30))]
 
 

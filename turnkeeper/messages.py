@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints, model_validator
 from turnkeeper.limits import (
     MAX_ANSWER_CHARACTERS,
     MAX_ANSWERS,
+    MAX_ENDPOINT_EVENTS,
     MAX_PATTERN_CHARACTERS,
     MAX_REASON_CHARACTERS,
     MAX_REQUEST_ID_CHARACTERS,
@@ -307,6 +308,9 @@ class EndpointInput(Record):
     endpoint: EndpointName
     task_queue: str
     relay_status: RelayStatus | None = Field(default=None, description="carried by continue-as-new")
+    continue_after_events: int = Field(
+        default=MAX_ENDPOINT_EVENTS, gt=20, description="history events after which the endpoint continues as new"
+    )
 
 
 class EndpointSnapshot(Record):

@@ -29,6 +29,9 @@ REFUSED_PAUSE: Final = timedelta(seconds=5)
 RUNS_PER_HISTORY: Final = 30
 """Relay runs before the workflow continues as new: a month, at a few dozen events a run."""
 
+RELAY_GIVES_WAY: Final = "relay-gives-way"
+"""Patch: a long history does not wait for the relay's end, which may be a day away. Without it, it does."""
+
 
 @workflow.defn(name="Endpoint")
 class EndpointWorkflow:
@@ -40,32 +43,48 @@ class EndpointWorkflow:
         self._input = endpoint
         self._relay = endpoint.relay_status
         self._since = workflow.now()
+        # Here and not where it is needed: a condition is asked at other moments in a replay.
+        self._gives_way = workflow.patched(RELAY_GIVES_WAY)
 
     @workflow.run
     async def run(self, endpoint: EndpointInput) -> None:
         """Run the relay, again and again."""
         request = RelayRequest(endpoint=endpoint.endpoint, namespace=workflow.info().namespace)
         for _ in range(RUNS_PER_HISTORY):
-            try:
-                await workflow.execute_activity(
-                    "relay",
-                    request,
-                    task_queue=endpoint.task_queue,
-                    start_to_close_timeout=RELAY_LIMIT,
-                    heartbeat_timeout=RELAY_HEARTBEAT,
-                    retry_policy=RELAY_RETRY,
-                    summary="read the event stream",
-                )
-            except ActivityError as error:
-                workflow.logger.warning(
-                    "endpoint %s: its relay ended (%s); the next one begins in %d s. Running turns look by themselves.",
-                    endpoint.endpoint,
-                    error.cause or error,
-                    REFUSED_PAUSE.total_seconds(),
-                )
-                await workflow.sleep(REFUSED_PAUSE, summary="before the next relay")
+            if self._full():
+                break
+            await self._run_relay(endpoint, request)
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(endpoint.model_copy(update={"relay_status": self._relay}))
+
+    async def _run_relay(self, endpoint: EndpointInput, request: RelayRequest) -> None:
+        """Until it ends, or the history is full: then it is cancelled. It ends when its next heartbeat tells it so."""
+        relay = workflow.start_activity(
+            "relay",
+            request,
+            task_queue=endpoint.task_queue,
+            start_to_close_timeout=RELAY_LIMIT,
+            heartbeat_timeout=RELAY_HEARTBEAT,
+            retry_policy=RELAY_RETRY,
+            summary="read the event stream",
+        )
+        await workflow.wait_condition(lambda: relay.done() or self._full())
+        if not relay.done():
+            relay.cancel()
+            return  # the next run's relay may attach beside it for a moment: turns drop what they have seen
+        try:
+            await relay
+        except ActivityError as error:
+            workflow.logger.warning(
+                "endpoint %s: its relay ended (%s); the next one begins in %d s. Running turns look by themselves.",
+                endpoint.endpoint,
+                error.cause or error,
+                REFUSED_PAUSE.total_seconds(),
+            )
+            await workflow.sleep(REFUSED_PAUSE, summary="before the next relay")
+
+    def _full(self) -> bool:
+        return self._gives_way and workflow.info().get_current_history_length() >= self._input.continue_after_events
 
     @workflow.signal(description="The relay attached to the event stream or lost it.")
     def relay_status(self, status: RelayStatus) -> None:

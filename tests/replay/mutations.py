@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,6 +21,7 @@ from turnkeeper.thread_messages import ThreadState
 from turnkeeper.turn import Decision, GiveUp, Look, Settle, Turn
 from turnkeeper.vocabulary import Wake
 from workflows import calls
+from workflows.endpoint import EndpointWorkflow
 from workflows.thread import ThreadWorkflow
 from workflows.turn import TurnWorkflow
 
@@ -117,8 +119,8 @@ def steers_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rests_after_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The endpoint's activity under other terms: one that a replay compares."""
-    monkeypatch.setattr(workflow, "execute_activity", lambda *_, **__: workflow.sleep(1))
+    """A timer in place of the endpoint's activity: one that a replay compares."""
+    monkeypatch.setattr(workflow, "start_activity", lambda *_, **__: asyncio.ensure_future(workflow.sleep(1)))
 
 
 def looks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +162,11 @@ def renews_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflows.endpoint, "RUNS_PER_HISTORY", workflows.endpoint.RUNS_PER_HISTORY + 1)
 
 
+def never_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that waits for its relay's end, however long its history."""
+    monkeypatch.setattr(EndpointWorkflow, "_full", lambda _: False)
+
+
 MUTATIONS: Final[tuple[tuple[Mutation, str], ...]] = (
     (opens_twice, "turn_lost"),
     (submits_by_another_name, "turn_lost"),
@@ -182,6 +189,8 @@ MUTATIONS: Final[tuple[tuple[Mutation, str], ...]] = (
     (hands_nothing_on, "thread_steered"),
     (steers_nowhere, "turn_steered"),
     (rests_after_a_relay, "endpoint_relayed"),
+    (never_gives_way, "endpoint_flapped_before"),
+    (rests_after_a_relay, "endpoint_flapped_after"),
     *((looks_once_more, RECORDED[reason]) for reason in ENDINGS),
     (removes_nothing, "thread_removed"),
     (dies_with_its_turn, "thread_turnkeeper_error"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
+
+from temporalio.client import WorkflowHandle
 
 from tests.e2e.waiting import until
 from tests.replay import endings
@@ -139,6 +141,30 @@ async def relayed(stage: Stage) -> list[Take]:
     return [Take("endpoint_relayed", workflow_id)]
 
 
+async def flapped(stage: Stage) -> list[Take]:
+    """An endpoint whose stream came and went until its history was full, while its relay ran."""
+    stage.provider.says("relay", HANGS)
+    workflow_id = f"{endpoint_workflow_id(ENDPOINT)}-flapped"
+    endpoint = await stage.client.start_workflow(
+        "Endpoint",
+        EndpointInput(endpoint=ENDPOINT, task_queue=stage.queue, continue_after_events=EARLY),
+        id=workflow_id,
+        task_queue=stage.queue,
+    )
+    latest: WorkflowHandle[Any, None] = stage.client.get_workflow_handle(workflow_id)
+    await stage.provider.called("relay")
+
+    async def flap() -> str | None:
+        await latest.signal("relay_status", RelayStatus(attached=False, at=NOON))
+        return (await latest.describe()).run_id
+
+    await until(flap, lambda run: run != endpoint.result_run_id)
+    await stage.provider.called("relay", times=2)
+    await latest.terminate("recorded")
+    before = Take("endpoint_flapped_before", workflow_id, endpoint.result_run_id)
+    return [before, Take("endpoint_flapped_after", workflow_id)]
+
+
 async def asked(stage: Stage) -> list[Take]:
     """Four requests, one after the other: allowed by a rule, allowed by a person, rejected, answered by nobody."""
     looks = [asking(request) for request in REQUESTS]
@@ -254,6 +280,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     lost,
     continued,
     relayed,
+    flapped,
     asked,
     adopted,
     resumed,
@@ -269,6 +296,8 @@ SCENES: Final[tuple[Scene, ...]] = (
 """Each is played on a stage of its own."""
 
 NAMES: Final = (
+    "endpoint_flapped_after",
+    "endpoint_flapped_before",
     "endpoint_relayed",
     "thread_adopted",
     "thread_continued_after",

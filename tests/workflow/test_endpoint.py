@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from pydantic import HttpUrl
@@ -22,6 +22,8 @@ from turnkeeper.settings import EndpointSettings, Settings, WorkerSettings
 from workflows import endpoint as endpoint_module
 
 Endpoint = WorkflowHandle[Any, None]
+SHORT: Final = 100
+"""History events, instead of thousands."""
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -36,7 +38,7 @@ async def endpoint(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(endpoint_module, "RELAY_HEARTBEAT", timedelta(seconds=1))
     handle: Endpoint = await stage.client.start_workflow(
         "Endpoint",
-        EndpointInput(endpoint=ENDPOINT, task_queue=stage.queue),
+        EndpointInput(endpoint=ENDPOINT, task_queue=stage.queue, continue_after_events=SHORT),
         id=f"{endpoint_workflow_id(ENDPOINT)}-{stage.queue}",
         task_queue=stage.queue,
     )
@@ -99,6 +101,21 @@ async def test_it_continues_as_new_and_keeps_the_health(stage: Stage, endpoint: 
     latest: Endpoint = stage.client.get_workflow_handle(endpoint.id)
     await until(latest.describe, lambda now: now.run_id != first_run)
     assert (await health(latest)).relay == RelayStatus(attached=True, at=NOON)
+
+
+async def test_a_stream_that_comes_and_goes_fills_no_history(stage: Stage, endpoint: Endpoint) -> None:
+    stage.provider.says("relay", HANGS)
+    await stage.provider.called("relay")
+    first_run = (await endpoint.describe()).run_id
+    latest: Endpoint = stage.client.get_workflow_handle(endpoint.id)
+
+    async def flaps() -> str | None:
+        await latest.signal("relay_status", RelayStatus(attached=False, at=datetime.now(UTC), failure=AWAY))
+        return (await latest.describe()).run_id
+
+    await until(flaps, lambda run: run != first_run)
+    await stage.provider.called("relay", times=2)
+    assert (await health(latest)).relay is not None
 
 
 async def test_many_workers_that_start_it_get_one(stage: Stage) -> None:
