@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.details import describe_thread
     from workflows.thread_adoption import ThreadAdoption
     from workflows.thread_ending import ThreadEnding
+    from workflows.turn_calls import first_task_was_lost
 
 PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
 """Between tries to start a turn while a run of an earlier thread of this id still winds down."""
@@ -229,6 +230,8 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption):
             directory=self._input.directory,
             session_id=None,
             creation_key=workflow.uuid4().hex,
+            # A first task that was lost had the same key, and has perhaps created one that nobody would ever use.
+            perhaps_created=first_task_was_lost(),
             title=self._input.thread_id,
             model=start.model,
             agent=start.agent,

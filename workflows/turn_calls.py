@@ -212,8 +212,12 @@ class TurnCalls:
 
 def perhaps_tried_before(*, local_calls: bool) -> bool:
     """May a run from before a reset, or a first task that was lost, have sent what no history tells of?"""
-    lost = local_calls and workflow.info().get_current_history_length() >= EVENTS_AFTER_A_LOST_TASK
-    return lost or _was_reset()
+    return (local_calls and first_task_was_lost()) or _was_reset()
+
+
+def first_task_was_lost() -> bool:
+    """Asked in a workflow's first task. May be wrong the careful way."""
+    return workflow.info().get_current_history_length() >= EVENTS_AFTER_A_LOST_TASK
 
 
 def _was_reset() -> bool:

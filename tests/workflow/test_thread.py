@@ -22,8 +22,10 @@ from tests.workflow.stage import Stage, new_thread, result_of
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import InterruptResult
-from turnkeeper.observations import NotSent, Refused, SessionBusy, SessionMissing
+from turnkeeper.observations import Admission, NotSent, Refused, SessionBusy, SessionMissing
+from turnkeeper.thread_messages import StartTurn
 from turnkeeper.vocabulary import OnBusy, Reason, SessionStatus, Standing, TurnState
+from workflows.thread import ThreadWorkflow
 
 
 async def test_prompts_given_while_busy_run_in_their_order_one_at_a_time(skipping_stage: Stage) -> None:
@@ -70,6 +72,29 @@ async def test_a_session_that_could_not_be_opened_at_the_door_is_opened_by_the_t
     assert opened_later.perhaps_created
     assert opened_later.creation_key == tried.creation_key
     assert settled.session_id is not None
+
+
+async def test_the_session_that_a_lost_first_task_created_is_looked_for(
+    skipping_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each worker that dies there would leave a session behind that no thread knows."""
+    admit = ThreadWorkflow._admit  # noqa: SLF001 - a fault put inside
+    lost: list[str] = []
+
+    async def admit_and_die(self: ThreadWorkflow, start: StartTurn) -> Admission:
+        admission = await admit(self, start)
+        if not lost:
+            lost.append("once")
+            raise RuntimeError("the worker died here")  # not a failure type of the workflow: the task is repeated
+        return admission
+
+    monkeypatch.setattr(ThreadWorkflow, "_admit", admit_and_die)
+    thread = new_thread()
+    await skipping_stage.start(thread)
+    await skipping_stage.settled_thread(thread)
+    created, again = (request.session for request in skipping_stage.provider.requests("admit"))
+    assert (created.perhaps_created, again.perhaps_created) == (False, True)
+    assert created.creation_key == again.creation_key
 
 
 async def test_a_session_that_vanished_between_turns_is_replaced_once_and_then_kept(skipping_stage: Stage) -> None:
