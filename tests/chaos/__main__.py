@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import traceback
@@ -92,5 +93,16 @@ def _say(run: Run) -> None:
     sys.stdout.flush()
 
 
+async def _until_told(options: argparse.Namespace) -> int:
+    """Ends in order on SIGTERM, too: processes, and the mount of OpenCode's disk."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await _main(options)
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(_main(_arguments())))
+    try:
+        sys.exit(asyncio.run(_until_told(_arguments())))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit("Broken off. With --results the same command goes on from here.")
