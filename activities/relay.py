@@ -35,8 +35,16 @@ from turnkeeper.vocabulary import EventKind
 RECONNECT_FIRST: Final = 0.2
 """Seconds before the first new try; doubles up to `RECONNECT_LAST`."""
 
-RECONNECT_LAST: Final = 3.0
-"""Longest pause between tries: a provider that is back is read within this, and its turns look at once."""
+RECONNECT_LAST: Final = 1.0
+"""Longest pause between tries, each one refused connection: a provider that is back is read within this, and its turns
+look at once. With `confirm_delay` and two looks a lost turn is then settled within 5 s."""
+
+AWAY_TOLD_AFTER: Final = 2.0
+"""Seconds without a stream until running turns are told that no events come: a turn then looks within `look_interval`.
+A stream that is back sooner makes them look anyway."""
+
+AWAY_TOLD_AGAIN: Final = 5.0
+"""Seconds between looks for turns that have begun meanwhile. Each turn is told once, five events of its history."""
 
 ATTACH_SIGNALS_PER_SECOND: Final = 100
 """Turns told to look after an attach, a second: each look is a few provider calls."""
@@ -106,6 +114,7 @@ class _Relay:
         self._sending = asyncio.Semaphore(MAX_SENDING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached: bool | None = None
+        self._gap: asyncio.Task[None] | None = None
         self._log = StreamLog(request.endpoint)
 
     async def read(self) -> None:
@@ -116,12 +125,13 @@ class _Relay:
                 async with open_stream(self._client) as stream:
                     self._log.attached()
                     self._forget_pauses()
-                    self._spawn(self._on_attach())
+                    self._spawn(self._on_attach(after_gap=self._end_gap()))
                     pause = RECONNECT_FIRST
                     await self._read_stream(stream)
             except ProviderError as error:
                 self._log.lost(error.failure())
                 self._spawn(self._report(attached=False, failure=error.failure()))
+                self._gap = self._gap or self._spawn(self._tell_of_gap())
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_LAST)
 
@@ -206,21 +216,43 @@ class _Relay:
                 # No turn runs there, or Temporal is away: either way a turn that runs looks by its own clock.
                 log.debug("thread %s: events not delivered (Temporal answered %s)", thread_id, error.status.name)
 
-    async def _on_attach(self) -> None:
-        """Events before now may be lost: make the endpoint's running turns look."""
+    async def _on_attach(self, *, after_gap: bool) -> None:
+        """Events before now may be lost: make the endpoint's running turns look, before anything else is done."""
+        await self._tell_running(ProviderEvent(id="attach", kind=EventKind.ATTACHED, cut_off=after_gap), set())
         await self._report(attached=True)
+
+    def _end_gap(self) -> bool:
+        """Was there one, in the time of this relay?"""
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            gap.cancel()
+        return gap is not None
+
+    async def _tell_of_gap(self) -> None:
+        """Until cancelled: turns that run, and those that begin, shall not wait for events."""
+        told: set[str] = set()
+        await asyncio.sleep(AWAY_TOLD_AFTER)
+        while True:
+            await self._tell_running(ProviderEvent(id="detach", kind=EventKind.DETACHED), told)
+            await asyncio.sleep(AWAY_TOLD_AGAIN)
+
+    async def _tell_running(self, event: ProviderEvent, told: set[str]) -> None:
+        """Tell the endpoint's running turns, but those in `told`, which it adds to."""
         query = (
             f"WorkflowType = 'Turn' AND ExecutionStatus = 'Running' AND {ENDPOINT.name} = '{self._request.endpoint}'"
         )
         prefix = turn_workflow_id("")
         try:
             async for execution in self._temporal.list_workflows(query):
-                event = ProviderEvent(id=f"attach-{self._attempt}-{execution.run_id}", kind=EventKind.ATTACHED)
-                self._spawn(self._signal_turn(execution.id.removeprefix(prefix), (event,)))
+                if execution.run_id in told:
+                    continue
+                told.add(execution.run_id)
+                own = event.model_copy(update={"id": f"{event.id}-{self._attempt}-{execution.run_id}"})
+                self._spawn(self._signal_turn(execution.id.removeprefix(prefix), (own,)))
                 await asyncio.sleep(1 / ATTACH_SIGNALS_PER_SECOND)
         except RPCError as error:
-            told = "endpoint %s: running turns could not be told to look now (Temporal answered %s); they do it later"
-            log.warning(told, self._request.endpoint, error.status.name)
+            told_of = "endpoint %s: running turns could not be told (Temporal answered %s); they look by their clocks"
+            log.warning(told_of, self._request.endpoint, error.status.name)
 
     async def _report(self, *, attached: bool, failure: Failure | None = None) -> None:
         """Tell the `Endpoint` workflow, on changes only."""
@@ -240,7 +272,8 @@ class _Relay:
             told = "endpoint %s: its health could not be kept (Temporal answered %s); `doctor` shows an older one"
             log.warning(told, self._request.endpoint, error.status.name)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

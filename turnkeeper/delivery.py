@@ -92,6 +92,10 @@ def _submit_reported(turn: Turn, report: SubmitReport, now: datetime) -> Turn:
     # From here on counts how long the prompt stays unseen: it may have left at the very end of the submit.
     turn = replace(turn, submitting=False, submit_ended_at=now, suspicion=None)
     match report:
+        case Accepted() | SessionBusy() if turn.dropped:
+            # It runs after all, or something else does, and nothing was sent.
+            turn = replace(turn, delivery=Delivery.ACCEPTED, accepted_at=now)
+            return _delivered(turn, timedelta(0), now)
         case Accepted():
             turn = replace(turn, delivery=Delivery.ACCEPTED, accepted_at=turn.accepted_at or now)
             return _delivered(turn, turn.limits.look_interval, now)

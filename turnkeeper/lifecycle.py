@@ -9,8 +9,8 @@ The theory, in five sentences:
 3. Unknown is not empty: `Unreachable` ends nothing before `unreachable_timeout`; only a confirmed `NotThere` counts,
    and "nothing runs" counts only when two readings agree, because a provider is idle for a moment before it starts,
    between two writes, and before its last word is stored.
-4. A prompt is sent only while it is certain that the provider does not have it, and never once a stop was asked
-   (`delivery.py`).
+4. A prompt is sent only while it is certain that the provider does not have it, or has it stored and never ran it,
+   and never once a stop was asked (`delivery.py`).
 5. A stop is a bounded machine: abort, look, abort again while anything may still start, and at the latest after
    `interrupt_grace` say `unconfirmed` (`stopping.py`).
 """
@@ -77,6 +77,7 @@ def begin(  # noqa: PLR0913 - what a turn may begin with, by keyword
     session_open: bool = False,
     tried_before: bool = False,
     looks_grow: bool = False,
+    recovers: bool = False,
     bound: bool = False,
     permissions: tuple[PermissionRule, ...] = (),
 ) -> Turn:
@@ -84,7 +85,7 @@ def begin(  # noqa: PLR0913 - what a turn may begin with, by keyword
 
     `resume`: the provider session was used before; `session_open`: it was just opened; `bound`: no other will do;
     `tried_before`: whoever began the turn was lost, and nobody knows what became of the prompt; `looks_grow`: looks by
-    the clock become ever rarer.
+    the clock become ever rarer; `recovers`: a prompt that the provider stored and never ran is sent again.
     """
     return Turn(
         limits=limits,
@@ -95,6 +96,7 @@ def begin(  # noqa: PLR0913 - what a turn may begin with, by keyword
         session_open=session_open,
         tried_before=tried_before,
         looks_grow=looks_grow,
+        recovers=recovers,
         bound=bound,
     )
 
@@ -160,15 +162,22 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
 
 def _woken(turn: Turn, fact: EventsArrived | LookAsked, now: datetime) -> Turn:
     if isinstance(fact, LookAsked):
-        if turn.delivery is Delivery.UNSENT:
-            return replace(turn, look_due=None if turn.look_due is None else now)
-        return replace(turn, wake=turn.wake or Wake.ASKED)
+        return _at_once(turn, Wake.ASKED, now)
     for event in fact.events:
         turn = replace(_event(turn, event, now), events_seen=turn.events_seen + event.count)
     return turn
 
 
+def _at_once(turn: Turn, wake: Wake, now: datetime) -> Turn:
+    """The next look, or the next try of whatever is unanswered, is due."""
+    if turn.delivery is Delivery.UNSENT:
+        return replace(turn, look_due=None if turn.look_due is None else now)
+    return replace(turn, wake=turn.wake or wake)
+
+
 def _event(turn: Turn, event: ProviderEvent, now: datetime) -> Turn:
+    if event.cut_off and turn.recovers:
+        turn = replace(turn, gap_at=event.at or now)
     match event.kind:
         case EventKind.PROGRESS:
             return replace(turn, progress_at=now)
@@ -185,10 +194,24 @@ def _event(turn: Turn, event: ProviderEvent, now: datetime) -> Turn:
             return replace(turn, wake=Wake.EVENT)
         case EventKind.REQUEST_OPENED | EventKind.REQUEST_CLOSED:
             return replace(turn, wake=Wake.EVENT)
+        case EventKind.ATTACHED if turn.recovers:
+            return _at_once(replace(turn, events_away=False), Wake.ATTACH, now)
         case EventKind.ATTACHED:
             return replace(turn, wake=turn.wake or Wake.ATTACH)
+        case EventKind.DETACHED:
+            return _unheard(turn, now)
         case _:
             assert_never(event.kind)
+
+
+def _unheard(turn: Turn, now: datetime) -> Turn:
+    """No event will tell of the end: looks come by the short interval, from now on."""
+    if not turn.recovers or turn.events_away:
+        return turn
+    turn = replace(turn, events_away=True, look_quiet=0)
+    if turn.look_due is None or turn.delivery is Delivery.UNSENT or turn.stop is not None:
+        return turn
+    return replace(turn, look_due=min(turn.look_due, now + turn.limits.look_interval))
 
 
 def _own_error(turn: Turn, event: ProviderEvent) -> str | None:
@@ -228,7 +251,7 @@ def _decide_delivery(turn: Turn, now: datetime) -> Decision:
     if turn.look_due is not None and now < turn.look_due and not (busy and turn.wake is not None):
         what = "the session to end what is not this turn's" if busy else "the provider to answer"
         return _wait(turn, what, turn.look_due)
-    return Submit() if turn.session_open else OpenSession(resume=turn.resume, again=turn.retries > 0)
+    return Submit(anew=turn.dropped) if turn.session_open else OpenSession(resume=turn.resume, again=turn.retries > 0)
 
 
 def _decide_running(turn: Turn, now: datetime) -> Decision:

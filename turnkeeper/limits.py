@@ -99,11 +99,13 @@ class TurnLimits(BaseModel):
     )
     accept_budget: Duration = _seconds(
         30,
-        "How long a prompt may be missing from the message list after it was sent. OpenCode needs 1.25 s at worst.",
+        "How long a prompt may be missing from the message list after it was sent. OpenCode needs 1.25 s at worst."
+        " Where the provider was away since the prompt left, or cut it off, `confirm_delay` is enough.",
     )
     start_budget: Duration = _seconds(
         10,
-        "How long a stored prompt may be without a run. OpenCode needs 0.75 s at worst; the rest is for load.",
+        "How long a stored prompt may be without a run before it is sent again. OpenCode needs 0.75 s at worst; the"
+        " rest is for load. As above, `confirm_delay` is enough where the provider was away.",
     )
     confirm_delay: Duration = _seconds(
         2,
@@ -180,7 +182,8 @@ class TurnLimits(BaseModel):
 
 
 MAX_SUBMITS: Final = 3
-"""Times a prompt is sent when the provider is *confirmed* not to have it. After that the provider refuses it."""
+"""Times a prompt is sent when the provider is *confirmed* not to have it, or to have stored it and never run it. After
+that the provider refuses it, or drops it."""
 
 
 def in_words(length: timedelta) -> str:

@@ -99,6 +99,11 @@ class TurnInput(Record):
     looks_grow: bool = Field(
         default=False, description="looks by the clock become ever rarer; not in turns that were begun before that"
     )
+    recovers: bool = Field(
+        default=False,
+        description="a prompt that the provider stored and never ran is sent again, and gaps in what the turn is told "
+        "are looked into; not in turns that were begun before that",
+    )
     directory: str
     session_id: str | None = None
     session_is_new: bool = Field(default=False, description="created for this turn: nothing was ever sent to it")

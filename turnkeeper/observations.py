@@ -146,6 +146,9 @@ class ProviderEvent(Record):
     at: datetime | None = None
     child: bool = Field(default=False, description="of a child session of the turn's session")
     count: int = Field(default=1, description="provider events folded into this one")
+    cut_off: bool = Field(
+        default=False, description="what the provider had begun may be dropped: it, or a connection to it, was gone"
+    )
     detail: str = ""
 
 

@@ -22,6 +22,12 @@ ABORT_SETTLE: Final = timedelta(milliseconds=400)
 SUBMIT_LOOK: Final = timedelta(milliseconds=500)
 """A prompt that was perhaps sent is looked for this often: it is readable after 1.25 s at worst."""
 
+LOOKS_WITHOUT_EVENTS: Final = 360
+"""So many looks, an hour of them, follow each other at `look_interval` while the turn knows that no events come; each
+costs 11 events of a history that may hold 51,200. Then their pauses grow as ever."""
+
+NO_CONNECTION: Final = "provider_unreachable"
+"""Code of a provider that takes no connections, as while it restarts: what it had begun may be dropped."""
 
 _CONCLUSIVE: Final = {
     Standing.SUCCEEDED: Reason.FINISHED,
@@ -42,7 +48,11 @@ def observed(turn: Turn, observation: Observation, now: datetime) -> Turn:
     turn = replace(turn, answers=turn.answers + 1)
     match observation:
         case Unreachable(failure=failure):
-            return unreachable(turn, failure, now)
+            gap = now if failure.code == NO_CONNECTION else turn.gap_at
+            return unreachable(replace(turn, gap_at=gap), failure, now)
+        case Seen(standing=Standing.UNSTARTED) if turn.dropped and turn.submitting:
+            # Perhaps from before the prompt was taken out: it says nothing of the one that is on its way.
+            return replace(_reached(turn, now), look_due=now + SUBMIT_LOOK)
         case NotThere(what="session"):
             return session_gone(_reached(turn, now), now)
         case NotThere(busy=busy):
@@ -148,7 +158,7 @@ def _prompt_missing(turn: Turn, now: datetime, *, busy: bool) -> Turn:
         return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=REMOVED)
     if turn.session_error is not None:
         return _rejected(turn, turn.session_error, now)
-    if _quiet_since(turn, turn.submit_ended_at) < turn.limits.accept_budget:
+    if _quiet_since(turn, turn.submit_ended_at) < _unless_cut_off(turn, turn.limits.accept_budget):
         return turn
     if turn.submits < MAX_SUBMITS:
         # Confirmed absent after the whole budget: the only case in which a prompt is sent a second time.
@@ -186,9 +196,21 @@ def _nothing_runs(turn: Turn, seen: Seen, now: datetime) -> Turn:
             next_step="Check the model's name and the provider's configuration.",
         )
         return with_verdict(turn, Reason.PROVIDER_ERROR, EvidenceKind.SNAPSHOT, seen.detail, now, failure=failure)
-    if _quiet_since(turn, turn.accepted_at) >= turn.limits.start_budget:
-        return with_verdict(turn, Reason.PROMPT_DROPPED, EvidenceKind.SNAPSHOT, seen.detail, now, failure=DROPPED)
-    return turn
+    if turn.submitting and turn.recovers:
+        return turn
+    if _quiet_since(turn, turn.accepted_at) < _unless_cut_off(turn, turn.limits.start_budget):
+        return turn
+    if turn.recovers and 0 < turn.submits < MAX_SUBMITS:
+        # Not what somebody else sent. Whoever delivers it finds out whether it runs after all, and then sends nothing.
+        again = replace(turn, delivery=Delivery.UNSENT, dropped=True, tried_before=True)
+        return replace(again, accepted_at=None, suspicion=None, look_due=None)
+    return with_verdict(turn, Reason.PROMPT_DROPPED, EvidenceKind.SNAPSHOT, seen.detail, now, failure=DROPPED)
+
+
+def _unless_cut_off(turn: Turn, budget: timedelta) -> timedelta:
+    """How long to wait for what the provider was given: what died with it, or with its connection, never comes."""
+    cut_off = turn.gap_at is not None and turn.sent_at is not None and turn.gap_at >= turn.sent_at
+    return min(turn.limits.confirm_delay, budget) if cut_off and turn.recovers else budget
 
 
 def _suspecting(turn: Turn, what: Standing | None, fingerprint: str, now: datetime) -> Turn:
@@ -220,6 +242,8 @@ def _look_pause(turn: Turn) -> timedelta:
     if turn.stop is not None:
         return ABORT_SETTLE if turn.stop.aborts <= 1 else turn.limits.abort_interval
     times = max(0, turn.look_quiet - 1) if turn.looks_grow else turn.look_quiet
+    if turn.events_away:
+        times = max(0, turn.look_quiet - LOOKS_WITHOUT_EVENTS)
     return doubled(turn.limits.look_interval, times, turn.limits.look_interval_max)
 
 

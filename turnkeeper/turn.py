@@ -204,7 +204,9 @@ class OpenSession:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Deliver the prompt, looking for it first."""
+    """Deliver the prompt, looking for it first. `anew`: it is stored and was never run, so it is taken out before."""
+
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +349,9 @@ class Turn:
     permissions: tuple[PermissionRule, ...] = ()
     started_at: datetime
     resume: bool = False
+    recovers: bool = False  # sends again what was stored and never run; minds gaps of what it is told
     tried_before: bool = False  # by a try that was lost, and that may have sent the prompt into the known session
+    dropped: bool = False  # the provider stored the prompt and did not run it; it is sent anew
     bound: bool = False  # to that very session: without it the prompt makes no sense, so none is begun afresh
     session_open: bool = False
     context_lost: bool = False
@@ -359,6 +363,7 @@ class Turn:
     accepted_at: datetime | None = None
     retries: int = 0
     unreachable_since: datetime | None = None
+    gap_at: datetime | None = None  # the provider was away, or cut off what it had begun, up to then
     busy_since: datetime | None = None
     unreachable: Failure | None = None
     seen: Seen | None = None
@@ -366,6 +371,7 @@ class Turn:
     progress_at: datetime
     look_due: datetime | None = None
     looks_grow: bool = False  # the pause after a look grows though the provider moved on; events tell of what matters
+    events_away: bool = False  # the relay said that it has none to tell for now
     look_quiet: int = 0
     look_begun_at: datetime | None = None
     looked_at: datetime | None = None

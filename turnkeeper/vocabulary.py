@@ -116,6 +116,7 @@ class EventKind(StrEnum):
     REQUEST_CLOSED = "request_closed"
     SESSION_DELETED = "session_deleted"
     ATTACHED = "attached"  # said by the relay itself
+    DETACHED = "detached"  # by the relay too: no events for now
 
 
 class OnBusy(StrEnum):

@@ -87,6 +87,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
             session_open=turn.session_is_new,
             tried_before=tried_before,
             looks_grow=turn.looks_grow,
+            recovers=turn.recovers,
             bound=turn.continues is not None,
             permissions=turn.permissions,
         )
@@ -226,8 +227,8 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
         match decision:
             case OpenSession(resume=resume, again=again):
                 await self._open_session(resume=resume, again=again)
-            case Submit():
-                await self._submit()
+            case Submit(anew=anew):
+                await self._submit(anew=anew)
             case SendSteer():
                 await self._send_steer(decision)
             case Look():

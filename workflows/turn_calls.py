@@ -89,7 +89,7 @@ class TurnCalls:
         except FailureError as error:
             self._learn(SessionReported(calls.unreachable(error)))
 
-    async def _submit(self) -> None:
+    async def _submit(self, *, anew: bool) -> None:
         request = PromptRequest(
             endpoint=self._input.endpoint,
             directory=self._input.directory,
@@ -97,8 +97,7 @@ class TurnCalls:
             message_id=self._message_id,
             prompt=self._input.prompt,
             fresh_session=self._nothing_was_ever_sent(),
-            # Later the prompt itself may be what is stored, and must not be taken out from under its run.
-            withdraw=self._input.withdraw if self._turn.submits == 0 else (),
+            withdraw=self._withdrawn_first(anew=anew),
             model=self._input.model,
             agent=self._input.agent,
         )
@@ -112,6 +111,15 @@ class TurnCalls:
         await workflow.wait_condition(
             lambda: reporting.done() or self._turn.stop is not None or self._turn.wake is not None
         )
+
+    def _withdrawn_first(self, *, anew: bool) -> tuple[str, ...]:
+        """What earlier turns left behind, before anything of this one is there; later its own prompt may be among them.
+
+        That one is taken out only when it was seen not to run.
+        """
+        if anew:
+            return (self._message_id,)
+        return self._input.withdraw if self._turn.submits == 0 else ()
 
     def _nothing_was_ever_sent(self) -> bool:
         """The session was made for this turn and this is its first submit: a look costs OpenCode 14 ms for nothing.

@@ -15,7 +15,7 @@ import workflows.endpoint
 import workflows.thread
 import workflows.turn
 from tests.replay.endings import ENDINGS, LONG, RECORDED
-from turnkeeper import adoption, queueing, replies, steering
+from turnkeeper import adoption, queueing, readings, replies, steering
 from turnkeeper.lifecycle import decide
 from turnkeeper.thread_messages import ThreadState
 from turnkeeper.turn import Decision, GiveUp, Look, Settle, Turn
@@ -118,6 +118,11 @@ def steers_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steering, "due", lambda *_: None)
 
 
+def drops_what_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stored prompt that is not sent again."""
+    monkeypatch.setattr(readings, "MAX_SUBMITS", 1)
+
+
 def rests_after_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timer in place of the endpoint's activity: one that a replay compares."""
     monkeypatch.setattr(workflow, "start_activity", lambda *_, **__: asyncio.ensure_future(workflow.sleep(1)))
@@ -188,6 +193,7 @@ MUTATIONS: Final[tuple[tuple[Mutation, str], ...]] = (
     (knows_no_version, "thread_stopped_unasked"),
     (hands_nothing_on, "thread_steered"),
     (steers_nowhere, "turn_steered"),
+    (drops_what_was_dropped, "turn_dropped"),
     (rests_after_a_relay, "endpoint_relayed"),
     (never_gives_way, "endpoint_flapped_before"),
     (rests_after_a_relay, "endpoint_flapped_after"),

@@ -107,6 +107,21 @@ async def lost(stage: Stage) -> list[Take]:
     return thread_and_turn("lost")
 
 
+async def dropped(stage: Stage) -> list[Take]:
+    """The provider stored the prompt and never ran it: it was taken out and sent again, while no events came."""
+    unstarted = stands(Standing.UNSTARTED)
+    first = Held(unstarted)
+    stage.provider.says("look", first, lambda _: answered() if stage.provider.count("submit") > 1 else unstarted)
+    limits = WATCHED.model_copy(update={"start_budget": timedelta(seconds=0.5)})
+    await stage.start("dropped", "Tidy up", idempotency_key="dropped", limits=limits)
+    turn = stage.turn_of("dropped")
+    await stage.provider.called("look")
+    await tell(turn, EventKind.DETACHED)
+    first.released.set()
+    await stage.settled_thread("dropped")
+    return [thread_and_turn("dropped")[1]]
+
+
 async def continued(stage: Stage) -> list[Take]:
     """A thread that continues as new with prompts in its queue."""
     first = Held(answered())
@@ -292,6 +307,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     endings.terminated,
     endings.long,
     endings.renewed,
+    dropped,
 )
 """Each is played on a stage of its own."""
 
@@ -312,6 +328,7 @@ NAMES: Final = (
     "thread_stopped_unasked",
     "turn_adopted",
     "turn_asked",
+    "turn_dropped",
     "turn_interrupted",
     "turn_lost",
     "turn_normal",

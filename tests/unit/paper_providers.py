@@ -19,6 +19,7 @@ from turnkeeper.observations import (
     Replied,
     ReplyReport,
     Seen,
+    SessionBusy,
     SessionOpened,
     SessionReport,
     SubmitReport,
@@ -51,7 +52,7 @@ class Arbitrary:
         report = next(self._sessions)
         return report if resume or report.kind != "missing" else SessionOpened(session_id="ses_2", created=True)
 
-    def submit(self, at: datetime) -> SubmitReport:  # noqa: ARG002 (the protocol's)
+    def submit(self, at: datetime, *, anew: bool) -> SubmitReport:  # noqa: ARG002 (the protocol's)
         return next(self._submits)
 
     def look(self, at: datetime) -> Observation:  # noqa: ARG002 (the protocol's)
@@ -76,6 +77,7 @@ class Truth:
     progress_every: float = 20.0
     waits: tuple[float, float] | None = None  # from and until, of the run: a person is asked
     lost_posts: int = 0  # this many posts vanish on the way
+    dropped_posts: int = 0  # so many that follow are stored and never run
     answers: bool = True  # the submit sees the prompt stored (it then lasts until that)
     away: tuple[tuple[float, float], ...] = ()  # from and until, after T0: no answer to anything
 
@@ -85,7 +87,7 @@ class Truth:
 
 @dataclass
 class Truthful:
-    """A provider that runs the prompt once for every post it gets and tells the truth about it."""
+    """A provider that runs the prompt once for every post it gets and does not drop, and tells the truth about it."""
 
     truth: Truth = field(default_factory=Truth)
     posts: int = 0
@@ -94,7 +96,9 @@ class Truthful:
 
     @property
     def runs_from(self) -> datetime | None:
-        return None if self.stored_at is None else self.stored_at + seconds(self.truth.started_after)
+        if self.stored_at is None or self.posts <= self.truth.lost_posts + self.truth.dropped_posts:
+            return None
+        return self.stored_at + seconds(self.truth.started_after)
 
     @property
     def over_at(self) -> datetime | None:
@@ -108,10 +112,17 @@ class Truthful:
             return Unreachable(failure=SILENT)
         return SessionOpened(session_id="ses_1", created=not resume)
 
-    def submit(self, at: datetime) -> SubmitReport:
-        """Look first, as the activity does, so that only a prompt that is not there is posted."""
+    def submit(self, at: datetime, *, anew: bool) -> SubmitReport:
+        """Look first, as the activity does, so that only a prompt that is not there is posted.
+
+        Nor is one that runs or ran taken out: a second run of it would be somebody else's work.
+        """
         if self.truth.is_away(at):
             return NotSent(failure=SILENT)
+        if anew and self.runs_at(at):
+            return SessionBusy(session_id="ses_1")
+        if anew and (self.runs_from is None or at < self.runs_from):
+            self.stored_at = None
         if self.stored_at is not None and at >= self.stored_at:
             return Accepted()
         self.posts += 1

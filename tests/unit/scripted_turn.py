@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count, cycle
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from turnkeeper.lifecycle import decide, learn
 from turnkeeper.messages import Outcome
@@ -62,9 +62,9 @@ def seconds(value: float) -> timedelta:
     return timedelta(seconds=value)
 
 
-def event(kind: EventKind, *, child: bool = False, detail: str = "", at: datetime | None = None) -> EventsArrived:
+def event(kind: EventKind, **more: Any) -> EventsArrived:  # noqa: ANN401 - as the model takes them
     """One provider event, as a fact; `at` is when it was said, if that is known."""
-    return EventsArrived((ProviderEvent(id="e", kind=kind, child=child, detail=detail, at=at),))
+    return EventsArrived((ProviderEvent(id="e", kind=kind, **more),))
 
 
 def seen(standing: Standing, fingerprint: str = "", *, tools: int = 0, retry_at: datetime | None = None) -> Seen:
@@ -79,7 +79,7 @@ class Provider(Protocol):
 
     def open(self, *, resume: bool, at: datetime) -> SessionReport: ...
 
-    def submit(self, at: datetime) -> SubmitReport: ...
+    def submit(self, at: datetime, *, anew: bool) -> SubmitReport: ...
 
     def look(self, at: datetime) -> Observation: ...
 
@@ -137,8 +137,8 @@ class Play:
             case OpenSession(resume):
                 report = self.provider.open(resume=resume, at=self.now)
                 self._call(SessionReported(report))
-            case Submit():
-                self._submit()
+            case Submit(anew=anew):
+                self._submit(anew=anew)
             case Look():
                 self._learn(LookStarted())
                 self._call(Observed(self.provider.look(self.now)))
@@ -148,10 +148,10 @@ class Play:
                 self._learn(ReplyStarted(decision))
                 self._call(ReplyReported(request.request_id, self.provider.reply(self.now)))
 
-    def _submit(self) -> None:
+    def _submit(self, *, anew: bool) -> None:
         """The only call that other decisions may overtake: neither a stop nor an event waits for it."""
         self._learn(SubmitStarted())
-        report = SubmitReported(self.provider.submit(self.now))
+        report = SubmitReported(self.provider.submit(self.now, anew=anew))
         self._coming = sorted([*self._coming, (self.now + self.submit_time, next(self._order), report)])
         while self.turn.submitting and self.turn.stop is None and self.turn.wake is None:
             self._sleep(self._coming[0][0])

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.scripted_turn import T0, seconds, seen
 from tests.unit.turn_story import (
+    ABORTED,
     ACCEPTED,
     NO_ANSWER,
     NO_PROMPT,
@@ -14,18 +15,30 @@ from tests.unit.turn_story import (
     OPENED,
     PERHAPS_SENT,
     RUNNING,
+    STOP,
     TAKEN,
     UNSTARTED,
     WAITING,
+    Story,
     accepted,
     fresh,
     running,
     submitting,
 )
-from turnkeeper.lifecycle import state_of
+from turnkeeper.lifecycle import adopted, state_of
 from turnkeeper.limits import MAX_SUBMITS, TurnLimits
-from turnkeeper.observations import NotThere, Refused, SessionMissing
-from turnkeeper.turn import Look, OpenSession, SessionReported, Settled, Submit, SubmitReported, SubmitStarted, Wait
+from turnkeeper.observations import NotThere, Refused, SessionBusy, SessionMissing
+from turnkeeper.turn import (
+    Abort,
+    Look,
+    OpenSession,
+    SessionReported,
+    Settled,
+    Submit,
+    SubmitReported,
+    SubmitStarted,
+    Wait,
+)
 from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
 
 HALTED = seen(Standing.HALTED, "half an answer")
@@ -95,9 +108,79 @@ def test_an_accepted_prompt_that_does_not_run_yet_is_looked_at_again() -> None:
     assert story.after(7.9).looks(UNSTARTED).is_open
 
 
-def test_a_prompt_that_never_runs_is_dropped_when_its_start_budget_is_over() -> None:
+def test_a_stored_prompt_that_never_runs_is_taken_out_and_sent_again_after_its_start_budget() -> None:
     story = accepted().looks(UNSTARTED).after(8).looks(UNSTARTED).after(2).looks(UNSTARTED)
+    assert story.decision == Submit(anew=True)
+    assert story.learns(SubmitStarted(), TAKEN).after(5).looks(RUNNING).is_open
+
+
+def test_a_prompt_that_is_never_run_is_dropped_after_the_last_submit() -> None:
+    story = fresh().learns(OPENED, SubmitStarted(), TAKEN)
+    for _ in range(MAX_SUBMITS - 1):
+        story.looks(UNSTARTED).after(10).looks(UNSTARTED)
+        assert story.decision == Submit(anew=True)
+        assert story.learns(SubmitStarted(), TAKEN).is_open
+    outcome = story.looks(UNSTARTED).after(10).looks(UNSTARTED).outcome
+    assert outcome.reason is Reason.PROMPT_DROPPED
+
+
+def test_what_was_begun_before_prompts_were_sent_again_is_dropped_at_once() -> None:
+    story = fresh(recovers=False).learns(OPENED, SubmitStarted(), ACCEPTED)
+    story.looks(UNSTARTED).after(8).looks(UNSTARTED).after(2).looks(UNSTARTED)
     assert story.outcome.reason is Reason.PROMPT_DROPPED
+
+
+def test_a_prompt_that_somebody_else_sent_is_not_sent_again() -> None:
+    story = fresh()
+    story.turn = adopted(story.turn, story.now)
+    story.looks(UNSTARTED).after(10).looks(UNSTARTED)
+    assert story.outcome.reason is Reason.PROMPT_DROPPED
+
+
+@pytest.mark.parametrize("told", ["a refused connection", "a relay that was cut off", "an interrupted request"])
+def test_what_the_provider_was_given_before_it_was_away_is_not_waited_for(told: str) -> None:
+    def after_gap() -> Story:
+        story = submitting().learns(TAKEN)
+        match told:
+            case "a refused connection":
+                return story.looks(NO_ANSWER)
+            case "a relay that was cut off":
+                return story.hears(EventKind.ATTACHED, cut_off=True)
+            case _:
+                return story.hears(EventKind.IDLE, cut_off=True)
+
+    assert after_gap().looks(UNSTARTED).after(2).looks(UNSTARTED).decision == Submit(anew=True)
+    assert after_gap().looks(NO_PROMPT).after(2).looks(NO_PROMPT).decision == Submit()
+    again = after_gap().looks(UNSTARTED).after(2).looks(UNSTARTED).after(0.1).learns(SubmitStarted(), TAKEN)
+    assert isinstance(again.looks(UNSTARTED).after(9.9).looks(UNSTARTED).decision, Wait), "that was before this submit"
+
+
+def test_a_gap_from_before_the_prompt_left_shortens_nothing() -> None:
+    story = fresh().learns(OPENED).hears(EventKind.ATTACHED, cut_off=True).after(0.1)
+    story.learns(SubmitStarted(), ACCEPTED).looks(UNSTARTED).after(2).looks(UNSTARTED)
+    assert isinstance(story.decision, Wait)
+
+
+@pytest.mark.parametrize("report", [ACCEPTED, SubmitReported(SessionBusy(session_id="ses_1"))])
+def test_a_prompt_that_runs_after_all_is_only_looked_at(report: SubmitReported) -> None:
+    story = accepted().looks(UNSTARTED).after(10).looks(UNSTARTED).learns(SubmitStarted(), report)
+    assert story.decision == Look(Wake.TIMER)
+    assert story.looks(RUNNING).is_open
+
+
+def test_a_reading_from_before_the_prompt_was_taken_out_says_nothing_of_the_one_on_its_way() -> None:
+    story = accepted().looks(UNSTARTED).after(10).looks(UNSTARTED).learns(SubmitStarted())
+    story.looks(UNSTARTED).after(10).looks(UNSTARTED).learns(TAKEN)
+    assert story.turn.submits == 2
+    story.looks(NO_PROMPT).after(2).looks(NO_PROMPT)
+    assert story.is_open, "it may yet appear: nobody took it out of the list but we"
+
+
+def test_a_stop_while_a_dropped_prompt_waits_to_be_sent_again_aborts_and_sends_nothing() -> None:
+    story = accepted().looks(UNSTARTED).after(10).looks(UNSTARTED).learns(STOP)
+    assert story.decision == Abort()
+    story.learns(ABORTED).looks(UNSTARTED).after(5).looks(UNSTARTED)
+    assert story.outcome.confirmed
 
 
 def test_a_prompt_that_fails_before_it_runs_says_what_the_provider_said() -> None:

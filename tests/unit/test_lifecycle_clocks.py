@@ -26,6 +26,7 @@ from tests.unit.turn_story import (
 from turnkeeper.lifecycle import decide, learn
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import Observation
+from turnkeeper.readings import LOOKS_WITHOUT_EVENTS
 from turnkeeper.turn import (
     Abort,
     Fact,
@@ -34,6 +35,8 @@ from turnkeeper.turn import (
     Look,
     LookStarted,
     Observed,
+    OpenSession,
+    SessionReported,
     Settled,
     StopAsked,
     StopCause,
@@ -197,6 +200,34 @@ def test_the_question_of_a_child_is_the_turns() -> None:
 
 def test_a_relay_that_attaches_makes_it_look() -> None:
     assert running().hears(EventKind.ATTACHED).decision == Look(Wake.ATTACH)
+
+
+def long_at_work(*, recovers: bool = True) -> Story:
+    """Looked at so often that the pauses have grown."""
+    story = Story(replace(running().turn, looks_grow=True, recovers=recovers))
+    for step in range(5):
+        story.after(story.waits).looks(seen(Standing.RUNNING, f"step {step}"))
+    assert story.waits > 100
+    return story
+
+
+def test_while_no_events_come_looks_do_not_become_rarer() -> None:
+    story = long_at_work()
+    assert story.hears(EventKind.DETACHED).waits == 10
+    for step in range(LOOKS_WITHOUT_EVENTS):
+        assert story.after(10).looks(seen(Standing.RUNNING, f"still {step}")).waits == 10
+    assert story.after(10).looks(RUNNING).waits == 20, "not for ever: a history has an end"
+    story.hears(EventKind.ATTACHED).looks(A_TOOL)
+    assert story.waits > 100
+
+
+def test_a_turn_that_was_begun_before_relays_told_of_gaps_does_not_mind_them() -> None:
+    assert long_at_work(recovers=False).hears(EventKind.DETACHED).waits > 100
+
+
+def test_a_relay_that_attaches_makes_a_turn_try_again_what_was_not_answered() -> None:
+    story = fresh().learns(SessionReported(NO_ANSWER)).hears(EventKind.ATTACHED)
+    assert story.decision == OpenSession(resume=False, again=True)
 
 
 def test_an_event_during_a_look_causes_another() -> None:

@@ -149,9 +149,14 @@ rules = st.lists(
     max_size=2,
 )
 turns = st.builds(
-    lambda resume, timeout, permissions: begin(
-        TIGHT.model_copy(update={"request_timeout": timeout}), T0, resume=resume, permissions=tuple(permissions)
+    lambda resume, recovers, timeout, permissions: begin(
+        TIGHT.model_copy(update={"request_timeout": timeout}),
+        T0,
+        resume=resume,
+        recovers=recovers,
+        permissions=tuple(permissions),
     ),
+    st.booleans(),
     st.booleans(),
     st.none() | pauses.filter(bool),
     rules,
@@ -279,21 +284,29 @@ def test_nothing_is_looked_for_before_it_is_sent_nor_sent_after_a_stop(play: Pla
 
 @ANY
 @given(any_play())
-def test_a_prompt_is_sent_again_only_when_the_provider_is_known_not_to_have_it(play: Play) -> None:
+def test_a_prompt_is_sent_again_only_when_the_provider_is_known_not_to_have_it_or_not_to_run_it(play: Play) -> None:
     play.run()
     sent_at: datetime | None = None
-    known_absent = True
+    known_absent, unstarted_at = True, None
     for now, entry in play.log:
         match entry:
+            case Submit(anew=True):
+                assert play.turn.recovers
+                assert known_absent or (unstarted_at is not None and now - unstarted_at >= TIGHT.confirm_delay)
+                sent_at, known_absent = now, False
             case Submit():
                 assert known_absent
                 sent_at, known_absent = now, False
+            case Observed(Seen(standing=Standing.UNSTARTED)):
+                known_absent, unstarted_at = False, unstarted_at or now
             case SubmitReported(NotSent()):
                 known_absent = True
             case Observed(NotThere(what="prompt", busy=False)):
-                known_absent = known_absent or (sent_at is not None and now - sent_at >= TIGHT.accept_budget)
+                budget = TIGHT.confirm_delay if play.turn.gap_at is not None else TIGHT.accept_budget
+                known_absent = known_absent or (sent_at is not None and now - sent_at >= budget)
+                unstarted_at = None
             case Observed(Seen()) | Observed(NotThere(busy=True)):
-                known_absent = False
+                known_absent, unstarted_at = False, None
             case _:
                 pass
 

@@ -106,32 +106,43 @@ async def test_a_prompt_that_is_there_is_not_sent() -> None:
 
 
 DELETE = f"DELETE /session/{SESSION}/message/{MESSAGE}"
+IDLE: dict[str, Route] = {STATUS: as_json({})}
 
 
 async def test_a_prompt_that_an_earlier_turn_left_unanswered_is_withdrawn_and_sent_under_its_id() -> None:
-    routes = {LIST: as_json([prompt()]), DELETE: as_json(True), READ_MESSAGE: not_found(), POST: no_content()}  # noqa: FBT003 - an answer's body
+    routes = {**IDLE, LIST: as_json([prompt()]), DELETE: as_json(True), READ_MESSAGE: not_found(), POST: no_content()}  # noqa: FBT003 - an answer's body
     report, paper = await submit(routes, withdraw=(MESSAGE,))
     assert report == PerhapsSent(taken=True)
-    assert paper.calls() == [LIST, DELETE, READ_MESSAGE, POST]
+    assert paper.calls() == [STATUS, LIST, DELETE, READ_MESSAGE, POST]
     assert paper.bodies(POST)[0]["messageID"] == MESSAGE
 
 
 async def test_a_prompt_that_was_answered_after_all_is_left_and_not_sent_again() -> None:
-    answered = {LIST: as_json([prompt(), reply("msg_a")]), READ_MESSAGE: as_json(prompt())}
+    answered = {**IDLE, LIST: as_json([prompt(), reply("msg_a")]), READ_MESSAGE: as_json(prompt())}
     report, paper = await submit(answered, withdraw=(MESSAGE,))
     assert report == Accepted()
-    assert paper.calls() == [LIST, READ_MESSAGE]
+    assert paper.calls() == [STATUS, LIST, READ_MESSAGE]
+
+
+async def test_a_prompt_whose_session_is_at_work_is_not_touched() -> None:
+    """Perhaps on that very prompt, though nothing of its answer is stored."""
+    busy = {STATUS: as_json({SESSION: {"type": "busy"}}), LIST: as_json([prompt()])}
+    report, paper = await submit({**busy, DELETE: as_json(True), POST: no_content()}, withdraw=(MESSAGE,))  # noqa: FBT003 - an answer's body
+    assert report == SessionBusy(session_id=SESSION)
+    assert paper.calls() == [STATUS, LIST]
 
 
 async def test_what_a_busy_session_does_not_give_back_keeps_the_prompt_here() -> None:
     busy = as_json({"_tag": "SessionBusyError", "sessionID": SESSION, "message": "Session is busy"}, 409)
-    report, paper = await submit({LIST: as_json([prompt()]), DELETE: busy, POST: no_content()}, withdraw=(MESSAGE,))
+    routes = {**IDLE, LIST: as_json([prompt()]), DELETE: busy, POST: no_content()}
+    report, paper = await submit(routes, withdraw=(MESSAGE,))
     assert report == SessionBusy(session_id=SESSION)
     assert POST not in paper.calls()
 
 
 async def test_what_may_still_be_there_after_it_was_withdrawn_is_not_sent_a_second_time() -> None:
     routes: dict[str, Route] = {
+        **IDLE,
         LIST: as_json([prompt()]),
         DELETE: httpx.ReadTimeout("late"),
         POST: no_content(),

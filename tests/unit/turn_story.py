@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from tests.unit.scripted_turn import SILENT, T0, event, seconds, seen
 from turnkeeper.lifecycle import begin, decide, learn
@@ -71,8 +71,8 @@ class Story:
             self.turn = learn(self.turn, fact, self.now)
         return self
 
-    def hears(self, kind: EventKind, *, child: bool = False, detail: str = "", at: datetime | None = None) -> Self:
-        return self.learns(event(kind, child=child, detail=detail, at=at))
+    def hears(self, kind: EventKind, **more: Any) -> Self:  # noqa: ANN401 - as `event` takes them
+        return self.learns(event(kind, **more))
 
     def looks(self, observation: Observation) -> Self:
         return self.learns(LookStarted(), Observed(observation))
@@ -103,9 +103,9 @@ class Story:
         return not isinstance(self.decision, Settle | Dismiss | GiveUp)
 
 
-def fresh(limits: TurnLimits | None = None, *, resume: bool = False) -> Story:
-    """Nobody has worked on it."""
-    return Story(begin(limits or TurnLimits(), T0, resume=resume))
+def fresh(limits: TurnLimits | None = None, *, resume: bool = False, recovers: bool = True) -> Story:
+    """Nobody has worked on it. `recovers`: all turns do but those that were begun long ago."""
+    return Story(begin(limits or TurnLimits(), T0, resume=resume, recovers=recovers))
 
 
 def submitting(limits: TurnLimits | None = None) -> Story:

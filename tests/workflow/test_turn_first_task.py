@@ -75,8 +75,8 @@ def _lose_first_task_after_submit(monkeypatch: pytest.MonkeyPatch) -> None:
     submit = TurnWorkflow._submit  # noqa: SLF001 - a fault put inside
     lost: list[str] = []
 
-    async def submit_and_die(self: TurnWorkflow) -> None:
-        await submit(self)
+    async def submit_and_die(self: TurnWorkflow, *, anew: bool) -> None:
+        await submit(self, anew=anew)
         if not lost:
             lost.append("once")
             # Not a failure type of the workflow, so the task fails and is repeated.

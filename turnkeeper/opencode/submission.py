@@ -5,9 +5,11 @@ looking for it is left to the turn, which looks anyway. A repeated post of the s
 is the newest and did not fail: otherwise it *runs again*. So a prompt that left us is never sent again here, whatever
 its answer was.
 
-A prompt that was meant for a running turn and was dropped there is stored without an answer, and every later model
-call would see it. It is withdrawn first: an idle session deletes a message and nothing else, a busy one refuses (409;
-measured on 1.18.33). It is then sent under the id that it had, so that an old post of it, however late, is the same.
+A prompt may be stored and never run: one that was meant for a running turn and dropped there, one whose connection or
+whose OpenCode died while its directory was started. Every later model call would see it. It is withdrawn first: an idle
+session deletes a message and nothing else, a busy one refuses (409; measured on 1.18.33). It is then sent under the id
+that it had, so that an old post of it, however late, is the same; and a run that ended between the last reading and the
+deletion is not repeated, because OpenCode finds its answer to be the newer message (measured on 1.18.33).
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class _Delivery:
             return await self._send()
         try:
             for left in self._request.withdraw:
-                await self._withdraw(left)
+                if not await self._withdrawn(left):
+                    return SessionBusy(session_id=self._request.session_id)
             if await self._stored():
                 return Accepted()
         except ProviderRefusedError as error:
@@ -105,14 +108,23 @@ class _Delivery:
             return PerhapsSent(detail=error.message)
         return PerhapsSent(taken=True)
 
-    async def _withdraw(self, message_id: str) -> None:
-        """Out of the session, unless it was answered after all: then it is left, and followed if it is ours."""
+    async def _withdrawn(self, message_id: str) -> bool:
+        """Out of the session, unless it was answered after all: then it is left, and followed if it is ours.
+
+        False while the session works on something, which may be this very prompt.
+        """
+        request = self._request
+        status = (await self._client.statuses(request.directory)).get(request.session_id)
         try:
-            messages = await read_turn(self._client, self._request.session_id, message_id)
+            messages = await read_turn(self._client, request.session_id, message_id)
         except ProviderNotFoundError:
-            return  # there is no session: sending says so
-        if messages and not was_taken_up(messages, message_id):
-            await self._client.delete_message(self._request.session_id, message_id)
+            return True  # there is no session: sending says so
+        if not messages or was_taken_up(messages, message_id):
+            return True
+        if status is not None and status.active:
+            return False
+        await self._client.delete_message(request.session_id, message_id)
+        return True
 
     async def _stored(self) -> bool:
         try:

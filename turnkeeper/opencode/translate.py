@@ -94,6 +94,10 @@ _SKIPPED: Final = frozenset(
     }
 )
 
+INTERRUPTED: Final = "All fibers interrupted"
+"""In the error of a request whose connection broke while its directory was being started (seen on 1.18.33): it says
+what became of the request and nothing against the prompt, which may be stored and is then not run."""
+
 _ERROR: Final = TypeAdapter(MessageError)
 _SESSION: Final = TypeAdapter(Session)
 
@@ -193,6 +197,9 @@ def _session_event(name: str, event_id: str, properties: dict[str, Any]) -> Tran
                 # Said only of a run that has its assistant message, and idle follows at once (measured on 1.18.33). It
                 # never explains a prompt that was not run: the abort of an earlier turn may arrive late.
                 return None
+            if INTERRUPTED in words:
+                cut_off = _event(event_id, EventKind.IDLE, session_id, words).event
+                return Translated(event=cut_off and cut_off.model_copy(update={"cut_off": True}))
             return _event(event_id, EventKind.SESSION_ERROR, session_id, words)
         case _:
             session = _SESSION.validate_python(properties.get("info"))
