@@ -112,6 +112,12 @@ def test_an_error_says_its_name_and_words_without_addresses() -> None:
     assert event.detail == "APIError: no answer from (address) at all"
 
 
+def test_an_interrupted_request_says_nothing_against_its_prompt() -> None:
+    error = {"name": "UnknownError", "data": {"message": "Error: All fibers interrupted without error"}}
+    event = one_event(frame("session.error", {"sessionID": "ses_1", "error": error}))
+    assert (event.kind, event.cut_off) == (EventKind.IDLE, True)
+
+
 def test_a_detail_is_bounded() -> None:
     error = {"name": "E", "data": {"message": "word " * 10_000}}
     assert len(one_event(frame("session.error", {"sessionID": "ses_1", "error": error})).detail) == MAX_DETAIL

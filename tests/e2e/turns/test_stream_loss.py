@@ -60,6 +60,21 @@ async def test_the_stream_is_cut_and_never_restored(
         assert not any(f":{gate.port}" in line or "://" in line for line in logged), "no address in a log"
 
 
+async def test_a_turn_whose_looks_had_become_rare_is_told_that_no_events_come(
+    own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path
+) -> None:
+    """By itself it would need a minute for so many looks: its pauses double from 1 s."""
+    async with (
+        Gate.before(opencode.port) as gate,
+        deployed(own_temporal, opencode, directory=workspace, root=root, url=gate.url) as deployment,
+    ):
+        started = await deployment.start(plan(slow_text(60)), limits=short(look_interval=1, look_interval_max=60))
+        rare = await deployment.until_turn(started, lambda turn: turn.looks >= 3)
+        gate.cut(EVENTS)
+        await deployment.until_turn(started, lambda turn: turn.looks >= rare.looks + 4, deadline=25)
+        await deployment.keeper.interrupt(started.thread_id)
+
+
 async def test_no_relay_runs(
     own_temporal: Client, opencode: OpenCodeServer, workspace: Path, root: Path, measured: Measured
 ) -> None:
