@@ -39,7 +39,7 @@ format: env  ## lint fixes and formatting
 	$(BIN)/ruff format .
 
 test: env  ## every level but the long chaos runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/chaos/test_runs.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/chaos/test_runs.py
 
 conformance: env  ## every row of the lifecycle scenarios; FILE=other.yaml for another file of that shape
 	CONFORMANCE_FILE="$(FILE)" $(BIN)/python -m pytest -q tests/conformance/test_conformance.py
