@@ -17,6 +17,7 @@ from tests.conformance.printing import (  # noqa: F401 - hooks
     pytest_testnodedown,
 )
 from tests.deadlines import (  # noqa: F401 - hooks
+    pytest_runtest_call,
     pytest_runtest_teardown,
     pytest_timeout_cancel_timer,
     pytest_timeout_set_timer,

@@ -28,11 +28,12 @@ from typing import Any, Final, TextIO
 import pytest
 
 GENTLE: Final = 0.75
-"""Share of a test's time (`timeout` in pyproject.toml, which counts from its setup) that its coroutine may take."""
+"""Share of a test's time (`timeout` in pyproject.toml) after which its coroutine is cancelled; the rest unwinds it."""
 
 TEARDOWN_WITHIN: Final = 90.0
 """Seconds for all of a test's fixtures: after the last test five servers end, each with a grace of 5 s."""
 
+_LIMIT: Final = pytest.StashKey[float]()
 _TIMER: Final = pytest.StashKey[threading.Timer]()
 
 
@@ -40,21 +41,28 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa:
     """Instead of pytest-timeout's: it knows a test's limit, this what to do about it."""
     if inspect.iscoroutinefunction(function := getattr(item, "obj", None)):
         item.obj = _cancelled_after(settings.timeout * GENTLE, function)  # type: ignore[attr-defined]  # a Function
+    item.stash[_LIMIT] = settings.timeout
     _give_up_after(settings.timeout, item)
     return True
 
 
 def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
-    """At the end of the teardown, and as soon as something fails."""
+    """At the end of everything, and as soon as something fails."""
     if (timer := item.stash.get(_TIMER, None)) is not None:
         timer.cancel()
     return True
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Servers that others use, too, may have been started for this test: its own time begins now."""
+    _give_up_after(item.stash[_LIMIT], item)
+    yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """A teardown has its own time, whatever the test took of it."""
-    pytest_timeout_cancel_timer(item)
+    """Has its own time, too, and also after a failure."""
     _give_up_after(TEARDOWN_WITHIN, item)
     yield
     pytest_timeout_cancel_timer(item)
@@ -70,6 +78,8 @@ def _cancelled_after(seconds: float, function: Any) -> Any:  # noqa: ANN401 - an
 
 
 def _give_up_after(seconds: float, item: pytest.Item) -> None:
+    """From now on, instead of what counted before."""
+    pytest_timeout_cancel_timer(item)
     timer = threading.Timer(seconds, _give_up, (item, seconds))
     timer.daemon = True
     item.stash[_TIMER] = timer

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 CONFTEST = """
 from tests import deadlines
-from tests.deadlines import pytest_runtest_teardown, pytest_timeout_cancel_timer, pytest_timeout_set_timer
+from tests.deadlines import (
+    pytest_runtest_call, pytest_runtest_teardown, pytest_timeout_cancel_timer, pytest_timeout_set_timer
+)
 deadlines.GENTLE = 0.05
 deadlines.TEARDOWN_WITHIN = 0.5
 """
