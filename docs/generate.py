@@ -141,7 +141,8 @@ def sent_turn(*, accepted: bool) -> turn.Turn:
     """A turn whose prompt left at T0."""
     report = observations.Accepted() if accepted else observations.PerhapsSent()
     opened = turn.SessionReported(observations.SessionOpened(session_id="ses_1"))
-    return tell(begin(LIMITS, T0, resume=False), T0, opened, turn.SubmitStarted(), turn.SubmitReported(report))
+    fresh = begin(LIMITS, T0, resume=False, looks_grow=True, recovers=True)
+    return tell(fresh, T0, opened, turn.SubmitStarted(), turn.SubmitReported(report))
 
 
 def after_readings(reading: Observation, times: int, *, stopped: bool) -> str:
@@ -171,6 +172,8 @@ def described(decision: turn.Decision, now: datetime) -> str:
             return "abort again"
         case turn.OpenSession():
             return "open the session"
+        case turn.Submit(anew=True):
+            return f"take the prompt out and send it again; after {limits.MAX_SUBMITS} times **prompt_dropped**"
         case turn.Submit():
             return "send the prompt again"
         case turn.GiveUp(cause):
@@ -235,6 +238,8 @@ def event_effect(kind: EventKind, *, child: bool) -> str:
     after = tell(before, now, turn.EventsArrived((event,)))
     if isinstance(decide(after, now), turn.Look):
         return "look at once"
+    if after.events_away:
+        return f"look at least every {words(LIMITS.look_interval)} until `attached`"
     return "counts as progress" if after.progress_at != before.progress_at else "-"
 
 

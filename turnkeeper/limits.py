@@ -90,12 +90,14 @@ class TurnLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     look_interval: Duration = _seconds(
-        10, "Look this long after the last look when no event came. Bounds the cost of a lost event."
+        10,
+        "Look this long after the last look when no event came. Bounds the cost of a lost event, and of a lost stream:"
+        " a turn that knows that none come looks no more rarely for an hour, and is settled within this and 2 s.",
     )
     look_interval_max: Duration = _seconds(
         180,
-        "Each look that finds the turn at work doubles the interval up to this: events make a turn look when there is"
-        " something to see, and each look costs 11 history events.",
+        "Each look that finds the turn at work doubles the interval up to this while the relay reads events: they make"
+        " a turn look when there is something to see, and each look costs 11 history events.",
     )
     accept_budget: Duration = _seconds(
         30,
@@ -115,7 +117,9 @@ class TurnLimits(BaseModel):
         1, "First pause after an unreachable provider; doubles up to `retry_interval_max`."
     )
     retry_interval_max: Duration = _seconds(
-        3, "Longest pause while the provider is away: a turn is settled within 5 s of its return."
+        3,
+        "Longest pause while the provider is away. The relay tries every second and makes turns look at once: the 5 s"
+        " from a return to a lost turn's end are that second, two looks and `confirm_delay`.",
     )
     unreachable_timeout: Duration = _seconds(
         300,

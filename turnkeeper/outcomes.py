@@ -70,7 +70,7 @@ DROPPED: Final = Failure(
     fault=Fault.PROVIDER,
     message="The provider stored the prompt and never ran it.",
     retryable=True,
-    next_step="Prompt again: nothing was done.",
+    next_step="Prompt again: nothing was done. If that is dropped too, restart the provider.",
 )
 
 BUSY: Final = Failure(
