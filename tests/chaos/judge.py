@@ -26,6 +26,9 @@ NEVER_STOPPED: Final = 30.0
 MAX_FOLLOW_UPS: Final = 2
 """In a row, by the product's default."""
 
+MAX_SENT: Final = 3
+"""Times that a prompt is given to OpenCode, by the product's documents, before it is told as dropped."""
+
 TOLD: Final = frozenset({Reason.PROVIDER_ERROR, Reason.PROMPT_REJECTED, Reason.PROMPT_DROPPED})
 """Of a run that OpenCode said had failed, and stored nothing of. Who missed that word knows that it never ran."""
 
@@ -189,7 +192,9 @@ def _allowed(case: Case, truth: Truth, damage: Damage) -> set[Reason]:
     died = any(death >= truth.stored_at[0] for death in damage.deaths)
     lost = {Reason.PROVIDER_LOST_TURN} if died else set[Reason]()
     if last is None:
-        return stopped | lost | damage.ends(case) | ({Reason.PROMPT_DROPPED} if died else set())
+        # What died before its first word did nothing yet: it is to be run, unless somebody else gave it to OpenCode.
+        given_up = case.kind is Kind.ADOPTED or len(damage.deaths) >= MAX_SENT
+        return stopped | lost | damage.ends(case) | ({Reason.PROMPT_DROPPED} if died and given_up else set())
     unfinished = last.error is None and (last.completed_at is None or last.finish is None)
     if unfinished:
         return stopped | lost | damage.ends(case)

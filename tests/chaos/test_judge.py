@@ -106,7 +106,8 @@ def names(verdict: Verdict) -> set[Failing]:
     [
         (told(Reason.FINISHED), ANSWERED, NO_DAMAGE),
         (told(Reason.PROVIDER_LOST_TURN), UNFINISHED, replace(NO_DAMAGE, deaths=(BEGAN + 2,))),
-        (told(Reason.PROMPT_DROPPED), replace(ANSWERED, replies=()), replace(NO_DAMAGE, deaths=(BEGAN + 1,))),
+        (told(Reason.PROMPT_DROPPED), NEVER_RUN, replace(NO_DAMAGE, deaths=(BEGAN + 1, BEGAN + 2, BEGAN + 3))),
+        (adopted(Reason.PROMPT_DROPPED), NEVER_RUN, DIED),
         (told(Reason.PROVIDER_ERROR), replace(ANSWERED, replies=(Reply(BEGAN, ENDED, None, "APIError"),)), NO_DAMAGE),
         (stopped(Reason.STOPPED), WAS_ABORTED, NO_DAMAGE),
         (stopped(Reason.STOPPED), Truth(), NO_DAMAGE),
@@ -136,6 +137,8 @@ def test_truthful_ends_pass(case: Case, truth: Truth, damage: Damage) -> None:
         (told(Reason.FINISHED), UNFINISHED, NO_DAMAGE, Failing.WRONG),
         (told(Reason.FINISHED), WAS_ABORTED, NO_DAMAGE, Failing.WRONG),
         (told(Reason.PROVIDER_LOST_TURN), UNFINISHED, NO_DAMAGE, Failing.WRONG),  # nothing died
+        (told(Reason.PROMPT_DROPPED), NEVER_RUN, NO_DAMAGE, Failing.WRONG),
+        (told(Reason.PROMPT_DROPPED), NEVER_RUN, DIED, Failing.WRONG),  # once is no reason not to give it again
         (told(Reason.PROVIDER_LOST_TURN), ANSWERED, replace(NO_DAMAGE, deaths=(BEGAN,)), Failing.WRONG),
         (told(Reason.STOPPED), WAS_ABORTED, NO_DAMAGE, Failing.WRONG),  # nobody asked for it
         (told(Reason.PROVIDER_ERROR), replace(ANSWERED, replies=()), NO_DAMAGE, Failing.WRONG),  # it never said so
