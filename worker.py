@@ -18,9 +18,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from temporalio.client import Client
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    VersioningBehavior,
+    WorkerDeploymentVersion,
+    WorkflowIDConflictPolicy,
+)
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 import activities
 import workflows
@@ -33,12 +40,14 @@ from activities.look import LookActivities
 from activities.relay import RelayActivities
 from activities.session import SessionActivities
 from activities.submit import SubmitActivities
+from turnkeeper.builds import PROMOTE, read_builds
 from turnkeeper.connection import connect, refuse_unreadable
 from turnkeeper.errors import ConfigurationError, TurnkeeperError
 from turnkeeper.messages import EndpointInput, endpoint_workflow_id
 from turnkeeper.search_attributes import ENDPOINT, register_search_attributes
-from turnkeeper.settings import WORKER_READY, Settings, load_settings
+from turnkeeper.settings import WORKER_READY, Settings, WorkerSettings, load_settings
 from workflows.endpoint import EndpointWorkflow
+from workflows.pinned_turn import PinnedTurnWorkflow
 from workflows.thread import ThreadWorkflow
 from workflows.turn import TurnWorkflow
 
@@ -47,6 +56,9 @@ HEARTBEAT_THROTTLE: Final = timedelta(seconds=1)
 
 NEW_WORKFLOW_POLLS: Final = 0.5
 """Share of the workflow pollers that ask for new workflows: every turn is one, and so is every thread."""
+
+VERSION_KNOWN_AFTER: Final = 3.0
+"""Seconds until a worker asks whether it gets work: its polls show within one, and a script promotes it in the next."""
 
 log = logging.getLogger("turnkeeper.worker")
 
@@ -89,11 +101,13 @@ def _main_worker(client: Client, settings: Settings, endpoints: Endpoints) -> Wo
     is on, in the workflow and replay tests.
     """
     limits = settings.worker
+    deployment = _deployment(limits)
     return Worker(
         client,
         task_queue=limits.task_queue,
-        workflows=[ThreadWorkflow, TurnWorkflow, EndpointWorkflow],
+        workflows=[ThreadWorkflow, PinnedTurnWorkflow if deployment else TurnWorkflow, EndpointWorkflow],
         activities=_activities(client, endpoints),
+        deployment_config=deployment,
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=limits.max_cached_workflows,
         max_concurrent_workflow_tasks=limits.max_concurrent_workflow_tasks,
@@ -112,10 +126,45 @@ def _provider_worker(client: Client, settings: Settings, endpoints: Endpoints, q
         client,
         task_queue=queue,
         activities=_activities(client, endpoints),
+        # Of the same version: a turn that is pinned to a build gets that build's calls too, where a worker of it is up.
+        deployment_config=_deployment(settings.worker),
         max_concurrent_activities=settings.worker.max_concurrent_activities,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=timedelta(seconds=settings.worker.graceful_shutdown),
     )
+
+
+def _deployment(limits: WorkerSettings) -> WorkerDeploymentConfig | None:
+    """Threads and endpoints go over to a build when it is made current; a turn says itself that it does not."""
+    if limits.deployment_name is None or limits.build_id is None:
+        return None
+    version = WorkerDeploymentVersion(limits.deployment_name, limits.build_id)
+    return WorkerDeploymentConfig(
+        version=version,
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
+
+
+async def advise_on_version(client: Client, limits: WorkerSettings) -> None:
+    """Say it when this worker waits to be promoted. Temporal knows it only some time after its first poll.
+
+    An unversioned worker that is left behind is told too: with a current build, nothing comes to it any more.
+    """
+    await asyncio.sleep(VERSION_KNOWN_AFTER)
+    try:
+        builds = await read_builds(client, limits.task_queue)
+    except RPCError:
+        return  # advice: whoever runs Temporal has other things to say now
+    if builds.current == limits.build_id:
+        return
+    mine = f"build {limits.build_id} of {limits.deployment_name}" if limits.build_id else "a worker without a version"
+    if builds.current is None and limits.build_id is not None and not builds.unversioned:
+        log.warning("%s waits: no build is current, and nothing runs until `%s %s`", mine, PROMOTE, limits.build_id)
+    elif limits.build_id is not None:
+        log.warning("%s gets no new turns until `%s %s`", mine, PROMOTE, limits.build_id)
+    else:
+        log.warning("%s gets nothing new: build %s is current", mine, builds.current)
 
 
 def _activities(client: Client, endpoints: Endpoints) -> list[Callable[..., Any]]:
@@ -170,7 +219,9 @@ async def run() -> None:
         loop.add_signal_handler(number, stop.set)
     async with running_worker(client, settings):
         log.info("%s: endpoints %s", WORKER_READY, ", ".join(sorted(settings.endpoints)))
+        advising = asyncio.create_task(advise_on_version(client, settings.worker))
         await stop.wait()
+        advising.cancel()
         grace = settings.worker.graceful_shutdown
         log.info("shutting down: calls under way have %g s to end; turns go on with another worker, or the next", grace)
 

@@ -151,8 +151,24 @@ class WorkerSettings(_Strict):
     graceful_shutdown: Annotated[float, Field(ge=0, le=600)] = Field(
         default=20.0, description="seconds for calls in flight at shutdown; longer than any one activity"
     )
+    deployment_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")] | None = Field(
+        default=None,
+        description="with `build_id`: a versioned worker, so that a running turn ends on the build that it began with. "
+        "The same for all builds; see docs/versions.md",
+    )
+    build_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = Field(
+        default=None,
+        description="which code this worker runs, such as an image's digest or a commit; another one for each. Nothing "
+        "begins on it until `turnkeeper versions --promote` made it current",
+    )
     run_relays: bool = Field(default=True, description="start the Endpoint workflows of the configured endpoints")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _whole_version(self) -> Self:
+        if (self.deployment_name is None) != (self.build_id is None):
+            raise ValueError("give both deployment_name and build_id, or neither")
+        return self
 
 
 class Settings(_Strict):

@@ -12,13 +12,16 @@ import pytest
 from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
 
 from tests.replay.endings import RECORDED
 from tests.replay.mutations import MUTATIONS, Mutation
 from tests.replay.record import HISTORIES, IDENTITY
 from tests.replay.scenes import NAMES
-from tests.workflow.stage import replayer
+from tests.workflow.stage import replayer, sandbox
 from turnkeeper.vocabulary import Reason
+from workflows.pinned_turn import PinnedTurnWorkflow
 
 BROKEN = """The workflows no longer come to the commands of a recorded run: {failure}
 
@@ -41,6 +44,14 @@ def history(name: str) -> WorkflowHistory:
 async def test_a_recorded_run_replays(name: str) -> None:
     replayed = await replayer().replay_workflow(history(name), raise_on_replay_failure=False)
     assert replayed.replay_failure is None, BROKEN.format(failure=replayed.replay_failure)
+
+
+async def test_a_recorded_turn_replays_on_a_versioned_worker() -> None:
+    """Turns that run while versions are switched on come to such a worker."""
+    versioned = Replayer(
+        workflows=[PinnedTurnWorkflow], workflow_runner=sandbox(), data_converter=pydantic_data_converter
+    )
+    await versioned.replay_workflow(history("turn_asked"))
 
 
 def test_every_recording_is_replayed() -> None:

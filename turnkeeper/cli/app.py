@@ -25,6 +25,7 @@ from turnkeeper.cli import reconcile as reconciling
 from turnkeeper.cli import run_command as running
 from turnkeeper.cli import threads as listings
 from turnkeeper.cli import usage
+from turnkeeper.cli import versions as building
 from turnkeeper.cli.control_commands import add_commands
 from turnkeeper.cli.endings import DEBUG_VARIABLE, Exit, complain, leave
 from turnkeeper.cli.json_lines import usage_entry, write_entry
@@ -243,6 +244,25 @@ def doctor(ctx: typer.Context, *, state_dir: StateDir = None, as_json: AsJson = 
     Each line says ok, or what to do. Exit code 0 when all is ok, else 1.
     """
     return asyncio.run(doctors.doctor(_connector(ctx), _state(state_dir), as_json=as_json))
+
+
+@app.command(short_help="See which builds of the worker are up; make one current.")
+def versions(
+    ctx: typer.Context,
+    *,
+    promote: Annotated[
+        str | None, typer.Option(metavar="BUILD", help="What begins from now on begins on this build.")
+    ] = None,
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """List the builds of versioned workers: how many workers and running turns each has, which one is current.
+
+    A running turn ends on the build that it began with, so workers of an old build may go when it has none left.
+    Exit code 1 when what begins now finds no worker. See docs/versions.md.
+    """
+    with errors_as_json(as_json=as_json):
+        return asyncio.run(building.versions(_connector(ctx), _state(state_dir), promote, as_json=as_json))
 
 
 @app.command(

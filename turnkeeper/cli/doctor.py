@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from turnkeeper.builds import FRESH, Builds, read_builds
 from turnkeeper.cli.endings import Exit
 from turnkeeper.cli.figures import ago, span
 from turnkeeper.cli.json_lines import write_entry
@@ -28,12 +29,6 @@ from turnkeeper.search_attributes import ALL
 
 CHECK_TIMEOUT: Final = 15.0
 """Seconds for one question. A client call retries an unavailable server for 10 s by itself."""
-
-POLLER_FRESH: Final = 75.0
-"""Seconds since a worker last asked for work until it counts as gone: one long poll (60 s) and some slack.
-
-Temporal lists a dead worker for five minutes more.
-"""
 
 ANSWER: Final = 5.0
 """Seconds for a live worker to answer a query. It takes milliseconds, and a second more after a worker's death."""
@@ -83,8 +78,13 @@ async def _checks(connector: Connector, state_dir: Path) -> AsyncIterator[Check]
         nothing = "none is served; start a worker that is configured for one"
     seen = dict(zip(names, await asyncio.gather(*(_ask(service.keeper, name) for name in names)), strict=True))
     answered = any(isinstance(snapshot, EndpointSnapshot) for snapshot in seen.values()) or not seen
+    builds = await _builds(service.temporal)
     for kind, queue in _QUEUES:
-        yield await _worker(service, kind, queue, answered=answered)
+        yield await _worker(service, kind, queue, answered=answered or builds.trouble is not None)
+    if builds.trouble is not None:
+        yield Check("worker version", ok=False, text=builds.trouble)
+    elif builds.current is not None:
+        yield Check("worker version", ok=True, text=f"build {builds.current} is current; up: {', '.join(builds.up)}")
     if not names:
         yield Check("endpoints", ok=False, text=nothing)
     for name, snapshot in seen.items():
@@ -122,6 +122,14 @@ async def _search_attributes(client: Client) -> Check:
     return Check(what, ok=True, text=f"all {len(ALL)} are there")
 
 
+async def _builds(client: Client) -> Builds:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            return await read_builds(client)
+    except (RPCError, TimeoutError):
+        return Builds()  # not known, and said by the checks of the workers
+
+
 async def _worker(service: Service, kind: str, queue: TaskQueueType.ValueType, *, answered: bool) -> Check:
     """Temporal lists who asks for work; `answered`: a worker was asked for something, and did answer.
 
@@ -142,7 +150,7 @@ async def _worker(service: Service, kind: str, queue: TaskQueueType.ValueType, *
         return Check(what, ok=False, text=f"cannot be asked for: Temporal answered {reason}")
     now = datetime.now(UTC)
     seen = [poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in answer.pollers]
-    fresh = [moment for moment in seen if (now - moment).total_seconds() <= POLLER_FRESH]
+    fresh = [moment for moment in seen if now - moment <= FRESH]
     there = f"{len(fresh)} on task queue {WORKFLOW_TASK_QUEUE!r}, last seen {ago(max(fresh), now)}" if fresh else ""
     if fresh and answered:
         return Check(what, ok=True, text=there)
