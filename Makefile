@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test check lint types format conformance chaos chaos-report chaos-short
+.PHONY: help env run test check lint types format conformance chaos chaos-report chaos-short soak
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,14 +38,14 @@ format: env  ## lint fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: env  ## every level but the long chaos runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/chaos/test_runs.py
+test: env  ## every level but the long chaos runs and the soak
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/chaos/test_runs.py --ignore=tests/soak/test_short.py
 
 conformance: env  ## every row of the lifecycle scenarios; FILE=other.yaml for another file of that shape
 	CONFORMANCE_FILE="$(FILE)" $(BIN)/python -m pytest -q tests/conformance/test_conformance.py
 
-chaos-short: env  ## one run for each family of faults, a minute
-	$(BIN)/python -m pytest tests/chaos
+chaos-short: env  ## one run for each family of faults, and a soak of a minute
+	$(BIN)/python -m pytest tests/chaos tests/soak
 
 RUNS ?= 330
 SEED ?= 0
@@ -55,5 +55,9 @@ chaos: env  ## faults against real processes, RUNS=330 from SEED=0: what was wro
 
 chaos-report: env  ## the series of RESULTS=file into docs/reliability.md
 	$(BIN)/python -m tests.chaos.report $(RESULTS)
+
+MINUTES ?= 30
+soak: env  ## mixed load with faults for MINUTES=30: what grows, what is left behind, what is judged wrong
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 check: lint types test  ## what CI holds a change to

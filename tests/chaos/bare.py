@@ -15,6 +15,9 @@ from tests.e2e.bare_session import BareSession
 AGAIN: Final = 0.3
 """Seconds before a person tries again."""
 
+PROBE_TITLE: Final = "are you well?"
+"""Of a session that only asked whether OpenCode answers."""
+
 STORED_WITHIN: Final = 5.0
 """Seconds in which a prompt that OpenCode took is stored: 1.25 s at worst when it is well."""
 
@@ -69,7 +72,7 @@ async def is_sound(client: httpx.AsyncClient, directory: Path, failed: Collectio
     """Does OpenCode answer a prompt there? `failed`: the sessions, now and later, that it told an error of."""
     try:
         async with asyncio.timeout(within):
-            session = await BareSession.create(client, directory, title="are you well?")
+            session = await BareSession.create(client, directory, title=PROBE_TITLE)
             await session.prompt("say hello")
             while session.id not in failed:
                 messages = await session.messages()

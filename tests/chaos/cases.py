@@ -47,6 +47,7 @@ class Kind(StrEnum):
     ADOPTED = "begun in OpenCode itself, then taken over"
     CONTINUED = "goes on by itself if its run dies"
     MAKES_WAY = "stopped in favour of another prompt"
+    LONG_WORDS = "an answer that takes up to a minute"
 
 
 STOPPED: Final = frozenset(
@@ -57,13 +58,14 @@ BEHIND: Final = frozenset({Kind.QUEUED, Kind.REMOVED, Kind.SENT_NOW, Kind.INTERR
 
 ANSWERED: Final = frozenset({Kind.PERMISSION, Kind.REJECTED, Kind.QUESTION, Kind.SUBAGENT_ASKS})
 MARKED: Final = frozenset(Kind) - {
-    Kind.WORDS, Kind.FAILED, Kind.REJECTED, Kind.MAKES_WAY, Kind.STEERS,
+    Kind.WORDS, Kind.LONG_WORDS, Kind.FAILED, Kind.REJECTED, Kind.MAKES_WAY, Kind.STEERS,
     Kind.STOPPED_AT_ONCE, Kind.STOPPED_IN_WORDS, Kind.STOPPED_IN_TOOL, Kind.STOPPED_IN_SUBAGENT,
 }  # fmt: skip
 """Leaves one line in a file when it comes to its end."""
 
-STORIES: Final = tuple(kind for kind in Kind if kind is not Kind.MAKES_WAY)
-"""What a story may be about. Who makes way is in the stories of those who do not wait."""
+STORIES: Final = tuple(kind for kind in Kind if kind not in {Kind.MAKES_WAY, Kind.LONG_WORDS})
+"""What a story of a run may be about. Who makes way is in the stories of those who do not wait; the long ones
+are for a soak."""
 
 
 @dataclass
@@ -109,6 +111,7 @@ def plan_of(case: Case, random: Random) -> str:
     some = random.uniform(0.2, 3)
     steps: dict[Kind, tuple[Step, ...]] = {
         Kind.WORDS: (slow_text(some + 0.5),),
+        Kind.LONG_WORDS: (slow_text(20 * some + 0.5),),
         Kind.TOOL: (bash(f"{line}; sleep {some:.1f}"), DONE),
         Kind.SILENT_TOOL: (bash(f"sleep {some + 2.5:.1f}; {line}"), DONE),
         Kind.PERMISSION: (ask, DONE),

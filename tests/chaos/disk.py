@@ -39,10 +39,10 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(directory: Path) -> Iterator[SmallDisk | None]:
+def small_disk(directory: Path, size: str = SIZE) -> Iterator[SmallDisk | None]:
     """Mounted at `directory`; None where that is not permitted."""
     directory.mkdir(parents=True, exist_ok=True)
-    if not _done("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(directory)):
+    if not _done("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)):
         yield None
         return
     try:

@@ -109,16 +109,20 @@ async def _all_at_once(
 
 def _judged(site: Site, people: Sequence[Person], damage: Damage, busy: frozenset[str], *, ours: bool) -> list[Turn]:
     witness = Witness(site.state, site.directory)
-    turns = []
-    for person in people:
-        truths = [witness.of(case.word, busy) for case in person.cases]
-        for case, truth in zip(person.cases, truths, strict=True):
-            beside = next(
-                (t for other, t in zip(person.cases, truths, strict=True) if one_run(case, other)),
-                None,
-            )
-            turns.append(_turn(case, judge(case, truth, damage, beside), damage, ours=ours))
-    return turns
+    judged = [entry for person in people for entry in verdicts(witness, person.cases, damage, busy)]
+    return [_turn(case, verdict, damage, ours=ours) for case, verdict in judged]
+
+
+def verdicts(
+    witness: Witness, cases: Sequence[Case], damage: Damage, busy: frozenset[str]
+) -> list[tuple[Case, Verdict]]:
+    """On the prompts of one story; `busy`: sessions that OpenCode still works on."""
+    truths = [witness.of(case.word, busy) for case in cases]
+    judged = []
+    for case, truth in zip(cases, truths, strict=True):
+        beside = next((t for other, t in zip(cases, truths, strict=True) if one_run(case, other)), None)
+        judged.append((case, judge(case, truth, damage, beside)))
+    return judged
 
 
 def _turn(case: Case, verdict: Verdict, damage: Damage, *, ours: bool) -> Turn:

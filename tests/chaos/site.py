@@ -24,7 +24,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from tests.chaos.bare import abort_all, is_sound
 from tests.chaos.clock import JumpingClock
-from tests.chaos.disk import SmallDisk, small_disk
+from tests.chaos.disk import SIZE, SmallDisk, small_disk
 from tests.chaos.overheard import Overheard, overhearing
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.results import Place
@@ -189,13 +189,13 @@ async def up(process: SupervisedProcess, start: Callable[[], Awaitable[object]] 
 
 
 @asynccontextmanager
-async def running_site(directory: Path) -> AsyncIterator[Site]:
-    """A site that keeps everything under `directory`, an absolute path without links."""
+async def running_site(directory: Path, *, disk_size: str = SIZE) -> AsyncIterator[Site]:
+    """A site that keeps everything under `directory`, absolute and without links. `disk_size`: of OpenCode's disk."""
     async with AsyncExitStack() as stack:
         model = await stack.enter_async_context(ScriptedModel())
         to_model = await stack.enter_async_context(FaultProxy.before(model.port))
         state = directory / "opencode"
-        disk = stack.enter_context(small_disk(state / "data"))
+        disk = stack.enter_context(small_disk(state / "data", disk_size))
         opencode = OpenCodeServer.hermetic(
             state=state,
             log=directory / "opencode.log",
