@@ -18,13 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    VersioningBehavior,
-    WorkerDeploymentVersion,
-    WorkflowIDConflictPolicy,
-)
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
@@ -37,14 +31,16 @@ from activities.adoption import AdoptionActivities
 from activities.answer import AnswerActivities
 from activities.endpoints import Endpoints
 from activities.look import LookActivities
+from activities.places import PlaceActivities
 from activities.relay import RelayActivities
 from activities.session import SessionActivities
 from activities.submit import SubmitActivities
 from turnkeeper.builds import PROMOTE, read_builds
 from turnkeeper.connection import connect, refuse_unreadable
+from turnkeeper.endpoint_start import start_endpoint
 from turnkeeper.errors import ConfigurationError, TurnkeeperError
-from turnkeeper.messages import EndpointInput, endpoint_workflow_id
-from turnkeeper.search_attributes import ENDPOINT, register_search_attributes
+from turnkeeper.messages import endpoint_workflow_id
+from turnkeeper.search_attributes import register_search_attributes
 from turnkeeper.settings import WORKER_READY, Settings, WorkerSettings, load_settings
 from workflows.endpoint import EndpointWorkflow
 from workflows.pinned_turn import PinnedTurnWorkflow
@@ -177,6 +173,8 @@ def _activities(client: Client, endpoints: Endpoints) -> list[Callable[..., Any]
         LookActivities(endpoints).look,
         AbortActivities(endpoints).abort,
         AnswerActivities(endpoints).answer,
+        PlaceActivities(endpoints, client).ask_for_place,
+        PlaceActivities(endpoints, client).count_turns,
         RelayActivities(endpoints, client).relay,
     ]
 
@@ -184,15 +182,7 @@ def _activities(client: Client, endpoints: Endpoints) -> list[Callable[..., Any]
 async def start_relays(client: Client, settings: Settings) -> None:
     """Make sure that every endpoint has its `Endpoint` workflow. Any number of workers may do this at once."""
     for name, endpoint in settings.endpoints.items():
-        await client.start_workflow(
-            "Endpoint",
-            EndpointInput(endpoint=name, task_queue=endpoint.task_queue),
-            id=endpoint_workflow_id(name),
-            task_queue=settings.worker.task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=TypedSearchAttributes([SearchAttributePair(ENDPOINT, name)]),
-            static_summary=f"relay of {name}",
-        )
+        await start_endpoint(client, name, task_queue=endpoint.task_queue, workflow_queue=settings.worker.task_queue)
 
 
 async def run() -> None:

@@ -50,6 +50,7 @@ class AdmissionActivities:
             session_id=opened.session_id if isinstance(opened, SessionOpened) else None,
             # Whatever else came of it, the turn finds out; but it must not create a second one beside a lost answer.
             creation_key=request.session.creation_key if request.session and isinstance(opened, Unreachable) else None,
+            max_running_turns=settings.max_running_turns,
         )
 
 

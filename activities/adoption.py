@@ -56,6 +56,7 @@ class AdoptionActivities:
             task_queue=settings.task_queue,
             limits=limits,
             live=taken.live,
+            max_running_turns=settings.max_running_turns,
         )
 
 

@@ -76,6 +76,7 @@ def adopted(state: ThreadState, adoption: Adoption, now: datetime) -> ThreadStat
             "session_id": adoption.session_id,
             "directory": adoption.directory,
             "task_queue": adoption.task_queue,
+            "max_running_turns": adoption.max_running_turns,
         }
     )
     return threads.check(taken if adoption.live is None else _following(taken, adoption, now))

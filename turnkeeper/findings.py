@@ -140,6 +140,7 @@ class Adoption(Record):
     task_queue: str
     limits: TurnLimits
     live: LiveRun | None = None
+    max_running_turns: int | None = Field(default=None, description="turns need a place at the endpoint; None: none")
 
 
 class AdoptElsewhere(Record):

@@ -72,9 +72,19 @@ MAX_TEXT_LIMIT: Final = 512 * 1024
 MAX_THREAD_EVENTS: Final = 2000
 """History events after which a thread continues as new: a takeover replays 0.25 ms of CPU an event."""
 
+MAX_RUNNING_TURNS: Final = 500
+"""Most that an endpoint's limit may be. One OpenCode process is planned at tens of live turns."""
+
+MAX_PLACES_HELD: Final = 1000
+"""Places that an endpoint keeps account of, 250 bytes each: twice the highest limit, for turns found running."""
+
+MAX_WAITING_THREADS: Final = 1000
+"""Threads in an endpoint's line, 200 bytes each; they travel in one payload. One more asks again later."""
+
 MAX_ENDPOINT_EVENTS: Final = 2000
 """History events after which an endpoint continues as new. A stream that is lost and found costs eight each time,
-and Temporal ends a workflow at 51,200: five hours of a stream that comes and goes every three seconds."""
+and Temporal ends a workflow at 51,200: five hours of a stream that comes and goes every three seconds.
+With places 140 turns are as many."""
 
 Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=30))]
 

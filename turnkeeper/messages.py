@@ -25,6 +25,7 @@ from turnkeeper.limits import (
     TurnLimits,
 )
 from turnkeeper.observations import Failure, OpenRequest, RelayStatus, Reply, ToolUse, Usage
+from turnkeeper.place_messages import Places, PlacesShown
 from turnkeeper.vocabulary import (
     AgentName,
     AnsweredBy,
@@ -316,6 +317,7 @@ class EndpointInput(Record):
     continue_after_events: int = Field(
         default=MAX_ENDPOINT_EVENTS, gt=20, description="history events after which the endpoint continues as new"
     )
+    places: Places = Field(default=Places(), description="carried by continue-as-new")
 
 
 class EndpointSnapshot(Record):
@@ -324,3 +326,4 @@ class EndpointSnapshot(Record):
     endpoint: EndpointName
     relay: RelayStatus | None
     since: datetime
+    places: PlacesShown | None = Field(default=None, description="None: no turn ever needed one")

@@ -229,6 +229,7 @@ class Admission(Record):
     limits: TurnLimits
     session_id: str | None = Field(default=None, description="the session, if it was to be opened and is")
     creation_key: str | None = Field(default=None, description="of a session of which nobody knows if it was created")
+    max_running_turns: int | None = Field(default=None, description="turns need a place at the endpoint; None: none")
 
 
 class PromptRequest(Record):

@@ -288,6 +288,11 @@ def stop_asked(state: ThreadState, turn_id: str, key: str | None) -> ThreadState
     return state.model_copy(update={"stopping": True, "go_on_after_stop": False, "stops": stops})
 
 
+def stopped_in_line(state: ThreadState) -> ThreadState:
+    """A person stops a thread whose first prompt waits for a place: nothing runs, and nothing begins unasked."""
+    return state.model_copy(update={"held": bool(state.queue)})
+
+
 def session_stop_asked(state: ThreadState, turn_id: str, key: str | None) -> ThreadState:
     """A person stops the session, and `turn_id` with it."""
     return stop_asked(state, turn_id, key).model_copy(update={"stop_session": True})

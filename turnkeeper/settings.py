@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, model_validator
 
 from turnkeeper.errors import ConfigurationError
-from turnkeeper.limits import TurnLimits
+from turnkeeper.limits import MAX_RUNNING_TURNS, TurnLimits
 from turnkeeper.messages import WORKFLOW_TASK_QUEUE
 from turnkeeper.vocabulary import EndpointName
 
@@ -59,6 +59,11 @@ class EndpointSettings(_Strict):
         default=WORKFLOW_TASK_QUEUE, min_length=1, max_length=200, description="queue of the endpoint's activities"
     )
     limits: TurnLimits = TurnLimits()
+    max_running_turns: Annotated[int, Field(ge=1, le=MAX_RUNNING_TURNS)] | None = Field(
+        default=None,
+        description="turns that run at once at this endpoint; others wait in their threads, first come, first served. "
+        "None: no limit, and nothing is asked; one OpenCode process is planned at tens of live turns",
+    )
 
     request_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
         default=5.0, description="seconds for one provider call; the slowest seen under load was 2.5 s"

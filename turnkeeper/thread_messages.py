@@ -20,6 +20,7 @@ from turnkeeper.limits import (
     TurnLimits,
 )
 from turnkeeper.messages import WORKFLOW_TASK_QUEUE, PermissionRule, TurnRecord
+from turnkeeper.place_messages import OwnPlace
 from turnkeeper.vocabulary import (
     AgentName,
     Command,
@@ -128,6 +129,11 @@ class ThreadState(Record):
     recent: tuple[TurnRecord, ...] = ()
     last_error: str | None = None
     refusals: tuple[Refusal, ...] = Field(default=(), description="of kept starts, newest last, bounded")
+    max_running_turns: int | None = Field(
+        default=None, description="of the endpoint, as last admitted; None: turns begin without a place"
+    )
+    places_asked: int = 0
+    place: OwnPlace | None = Field(default=None, description="asked for before a turn begins, given back after it")
     turns_accepted: int = 0
     idempotency: tuple[tuple[str, str] | tuple[str, str, str], ...] = Field(
         default=(), description="(key, turn id, digest of the prompt), newest last, bounded; the digest came later"
@@ -170,3 +176,6 @@ class ThreadSnapshot(Record):
     permissions: tuple[PermissionRule, ...] = Field(default=(), description="of the running turn, and of those to come")
     last_error: str | None = None
     refusals: tuple[Refusal, ...] = ()
+    place: OwnPlace | None = Field(
+        default=None, description="at an endpoint with `max_running_turns`; not granted: the first prompt waits for it"
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from turnkeeper import queueing
+from turnkeeper import own_place, queueing
 from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.keys import key_reused, prompt_digest
 from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS
@@ -92,6 +92,7 @@ def accept(state: ThreadState, start: StartTurn, admission: Admission | None, no
         update={
             "directory": admission.directory,
             "task_queue": admission.task_queue,
+            "max_running_turns": admission.max_running_turns,
             "turns_accepted": state.turns_accepted + 1,
             "idempotency": (*state.idempotency, _remembered(start, turn_id))[-MAX_REMEMBERED_KEYS:],
         }
@@ -202,7 +203,7 @@ def placed(state: ThreadState, turn_id: str) -> bool:
     if turn is None or turn.run_id is not None or turn.completed_at is not None:
         return True
     if state.active is None:
-        return state.held or state.closed
+        return state.held or state.closed or own_place.known_to_wait(state)
     return state.closed or state.active.turn_id != turn_id
 
 

@@ -30,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
         SubmitReport,
         Unreachable,
     )
+    from turnkeeper.place_messages import PlaceAnswer, TurnCount
     from turnkeeper.vocabulary import Fault
 
 ONCE: Final = RetryPolicy(maximum_attempts=1)
@@ -62,6 +63,8 @@ SUBMIT: Final = Call("submit", SubmitReport, timedelta(seconds=15), LOCAL_LIMIT)
 READ_SESSION: Final = Call("read_session", SessionReading, timedelta(seconds=12))
 LOOK: Final = Call("look", Observation, timedelta(seconds=12), LOCAL_LIMIT)
 ABORT: Final = Call("abort", AbortReport, timedelta(seconds=8))
+ASK_FOR_PLACE: Final = Call("ask_for_place", PlaceAnswer, timedelta(seconds=15))
+COUNT_TURNS: Final = Call("count_turns", TurnCount, timedelta(seconds=30))  # a page of a hundred turns takes 50 ms
 REPLY: Final = Call("answer", ReplyReport, timedelta(seconds=8))
 
 

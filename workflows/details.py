@@ -7,6 +7,7 @@ from typing import Final
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from turnkeeper import own_place
     from turnkeeper.messages import AnswerResult, TurnRecord, TurnSnapshot
     from turnkeeper.observations import OpenRequest
     from turnkeeper.thread_messages import ThreadSnapshot
@@ -72,6 +73,8 @@ def describe_thread(thread: ThreadSnapshot) -> str:
         ("active turn", f"{active.turn_id}: {active.prompt_start}" if active else "none"),
         ("waiting", str(len(thread.queued))),
     ]
+    if thread.place is not None and not thread.place.granted:
+        rows.append(("place", own_place.words(thread.place, thread.endpoint)))
     if thread.last_error is not None:
         rows.append(("last error", thread.last_error))
     if (what_to_do := next_step(thread)) is not None:

@@ -1,7 +1,8 @@
-"""`Endpoint`: keeps an endpoint's relay alive and shows its health. Single-flight by its workflow id."""
+"""`Endpoint`: keeps an endpoint's relay alive, its places, and shows both. Single-flight by its workflow id."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Final
 
@@ -10,8 +11,11 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    from turnkeeper import places
     from turnkeeper.messages import EndpointInput, EndpointSnapshot
     from turnkeeper.observations import RelayRequest, RelayStatus
+    from turnkeeper.place_messages import Places
+    from workflows.endpoint_places import EndpointPlaces
 
 RELAY_LIMIT: Final = timedelta(days=1)
 """Longest run of one relay attempt; a fresh one a day bounds whatever a process gathers."""
@@ -34,8 +38,8 @@ RELAY_GIVES_WAY: Final = "relay-gives-way"
 
 
 @workflow.defn(name="Endpoint")
-class EndpointWorkflow:
-    """Runs for ever: one long activity at a time."""
+class EndpointWorkflow(EndpointPlaces):
+    """Runs for ever: one long activity at a time, and the places beside it."""
 
     @workflow.init
     def __init__(self, endpoint: EndpointInput) -> None:
@@ -45,17 +49,27 @@ class EndpointWorkflow:
         self._since = workflow.now()
         # Here and not where it is needed: a condition is asked at other moments in a replay.
         self._gives_way = workflow.patched(RELAY_GIVES_WAY)
+        self._places = endpoint.places
+        self._places_used = endpoint.places != Places()
 
     @workflow.run
     async def run(self, endpoint: EndpointInput) -> None:
-        """Run the relay, again and again."""
+        """Run the relay, again and again, and keep the places meanwhile."""
+        keeping = [asyncio.create_task(self._tell_threads()), asyncio.create_task(self._count_when_due())]
+        relaying = asyncio.create_task(self._run_relays(endpoint))
+        await workflow.wait_condition(lambda: any(task.done() for task in (relaying, *keeping)))
+        for task in (relaying, *keeping):
+            if task.done():
+                task.result()  # keeping never ends but by a fault of ours
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(endpoint.model_copy(update={"relay_status": self._relay, "places": self._places}))
+
+    async def _run_relays(self, endpoint: EndpointInput) -> None:
         request = RelayRequest(endpoint=endpoint.endpoint, namespace=workflow.info().namespace)
         for _ in range(RUNS_PER_HISTORY):
             if self._full():
                 break
             await self._run_relay(endpoint, request)
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        workflow.continue_as_new(endpoint.model_copy(update={"relay_status": self._relay}))
 
     async def _run_relay(self, endpoint: EndpointInput, request: RelayRequest) -> None:
         """Until it ends, or the history is full: then it is cancelled. It ends when its next heartbeat tells it so."""
@@ -84,7 +98,9 @@ class EndpointWorkflow:
             await workflow.sleep(REFUSED_PAUSE, summary="before the next relay")
 
     def _full(self) -> bool:
-        return self._gives_way and workflow.info().get_current_history_length() >= self._input.continue_after_events
+        # No run from before the patch has places.
+        gives_way = self._gives_way or self._places_used
+        return gives_way and workflow.info().get_current_history_length() >= self._input.continue_after_events
 
     @workflow.signal(description="The relay attached to the event stream or lost it.")
     def relay_status(self, status: RelayStatus) -> None:
@@ -96,12 +112,17 @@ class EndpointWorkflow:
     @workflow.query(description="Health of the endpoint's event stream.")
     def snapshot(self) -> EndpointSnapshot:
         """What is known of the relay."""
-        return EndpointSnapshot(endpoint=self._input.endpoint, relay=self._relay, since=self._since)
+        shown = places.shown(self._places) if self._places_used else None
+        return EndpointSnapshot(endpoint=self._input.endpoint, relay=self._relay, since=self._since, places=shown)
 
     def _show(self) -> None:
-        relay = self._relay
-        if relay is None:
-            return
-        health = "attached" if relay.attached else "**not attached**: turns settle by looking, later"
-        failure = f"\n\n{relay.failure.message} {relay.failure.next_step}" if relay.failure else ""
-        workflow.set_current_details(f"{health}, since {relay.at:%Y-%m-%d %H:%M:%S} UTC. {relay.version}{failure}")
+        parts = []
+        if (relay := self._relay) is not None:
+            health = "attached" if relay.attached else "**not attached**: turns settle by looking, later"
+            failure = f"\n\n{relay.failure.message} {relay.failure.next_step}" if relay.failure else ""
+            parts.append(f"{health}, since {relay.at:%Y-%m-%d %H:%M:%S} UTC. {relay.version}{failure}")
+        if self._places_used:
+            shown = places.shown(self._places)
+            line = f": {', '.join(shown.next)}" if shown.next else ""
+            parts.append(f"{shown.held} of {shown.limit or 'any'} places taken, {shown.waiting} threads wait{line}")
+        workflow.set_current_details("\n\n".join(parts))

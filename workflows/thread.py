@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.details import describe_thread
     from workflows.thread_adoption import ThreadAdoption
     from workflows.thread_ending import ThreadEnding
+    from workflows.thread_places import ThreadPlaces
     from workflows.turn_calls import first_task_was_lost
 
 PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
@@ -66,7 +67,7 @@ _NOT_ADMITTED: Final = ServiceUnavailableError(
 
 
 @workflow.defn(name="Thread")
-class ThreadWorkflow(ThreadEnding, ThreadAdoption):
+class ThreadWorkflow(ThreadEnding, ThreadAdoption, ThreadPlaces):
     """Continues as new between turns only: a child's result goes to the run that started it."""
 
     @workflow.init
@@ -97,6 +98,7 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption):
             return await self._run_turns(thread)
         except asyncio.CancelledError:
             self._ending = self._closing = True
+            await self._give_place_back()
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise
 
@@ -104,10 +106,12 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption):
         while True:
             self._show()
             await workflow.wait_condition(lambda: self._may_begin() or self._over() or self._full())
-            begun = threads.begin_next(self._state, workflow.now()) if self._may_begin() else None
+            may_begin = self._may_begin() and await self._take_place()
+            begun = threads.begin_next(self._state, workflow.now()) if may_begin else None
             if begun is not None:
                 self._state, queued = begun
                 await self._run_turn(queued)
+                await self._give_place_back()
                 if workflow.cancellation_reason() is not None:
                     raise asyncio.CancelledError  # it went to the turn, which was stopped; what waits is not begun
             elif self._over():
@@ -174,6 +178,7 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption):
             permissions=self._state.permissions,
             last_error=self._state.last_error,
             refusals=self._state.refusals,
+            place=self._state.place,
         )
 
     # Starting.

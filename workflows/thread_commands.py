@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from turnkeeper import queueing, threads
+    from turnkeeper import own_place, queueing, threads
     from turnkeeper.commands import QueueView, RemovedTurn, RemoveQueued, ResumeQueue, SendNow, SentNow
     from turnkeeper.errors import RefusedError
     from turnkeeper.failures import to_application_error
@@ -111,9 +111,11 @@ class ThreadCommands:
             lambda: (
                 self._state.active is not None
                 or self._ending
-                or not (self._admitting or queueing.may_begin(self._state))
+                or not (self._admitting or (queueing.may_begin(self._state) and not own_place.waits(self._state)))
             )
         )
+        if own_place.waits(self._state):
+            self._state = threads.check(queueing.stopped_in_line(self._state))
         return self._state.active
 
     async def _make_way(self, why: str) -> None:

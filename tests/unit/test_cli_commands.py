@@ -30,8 +30,10 @@ from turnkeeper.cli.service import CONNECTION_VARIABLES, Service
 from turnkeeper.client import ThreadSummary
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import InterruptResult
+from turnkeeper.observations import Failure
+from turnkeeper.place_messages import OwnPlace
 from turnkeeper.thread_messages import ThreadSnapshot
-from turnkeeper.vocabulary import OnLost, Reason, TurnState
+from turnkeeper.vocabulary import Fault, OnLost, Reason, TurnState
 
 Said = pytest.CaptureFixture[str]
 
@@ -241,6 +243,15 @@ def test_a_list_that_was_cut_says_so(capsys: Said) -> None:
 
 CLOSED = thread(closed=True, queued=(record(turn_id="t2", state=TurnState.QUEUED, run_id=None, started_at=None),))
 REFUSED = thread(recent=(), last_error="There is no such model.")
+IN_LINE = thread(
+    queued=(record(turn_id="t2", state=TurnState.QUEUED, run_id=None, started_at=None),),
+    place=OwnPlace(number=1, asked_at=T0, failure=Failure(code="x", fault=Fault.OPERATOR, message="No worker.")),
+)
+
+
+def test_show_says_what_a_thread_in_line_waits_for(capsys: Said) -> None:
+    assert app.execute(["show", "shop"], connector_of(ScriptedKeeper(threads_seen=[IN_LINE]))) == Exit.OK
+    assert "waits for a place at endpoint local, which cannot be asked: No worker." in capsys.readouterr().out
 
 
 class OpenAndClosed(ScriptedKeeper):

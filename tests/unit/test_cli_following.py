@@ -40,6 +40,7 @@ from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperE
 from turnkeeper.keys import prompt_digest
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import InterruptResult, TurnResult
+from turnkeeper.place_messages import OwnPlace
 from turnkeeper.thread_messages import QueuedTurn, StartTurn, ThreadSnapshot
 from turnkeeper.vocabulary import Reason, TurnState
 
@@ -267,6 +268,18 @@ async def test_a_queued_turn_says_how_many_run_before_it_and_is_followed_when_it
     assert isinstance(ending, Settled)
     assert ending.subject.run_id == "run-2"
     assert case.view.told.count("queued 1") == 1
+
+
+async def test_a_prompt_that_waits_for_a_place_says_how_many_are_before_it_once() -> None:
+    place = OwnPlace(number=1, asked_at=T0, ahead=3)
+    waiting = thread(recent=(), queued=(QUEUED,), place=place)
+    begun = thread(active=record(turn_id="t2", idempotency_key="k2", run_id="run-2"), recent=(), status="running")
+    case = Case(ScriptedKeeper(threads_seen=[waiting, waiting, begun]))
+    case.keeper.over.set()
+    async with case.following(Subject("shop", "t2", None, "k2")) as task:
+        await task
+    told = [line for line in case.view.told if "waits for a place at endpoint local (3 before it)" in line]
+    assert len(told) == 1
 
 
 async def test_a_kept_prompt_is_found_by_its_key_once_a_worker_is_up() -> None:

@@ -24,6 +24,7 @@ from turnkeeper.dev.stack_state import Ports, StackLock, StackState
 from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.messages import EndpointSnapshot
 from turnkeeper.observations import Failure, RelayStatus
+from turnkeeper.place_messages import PlacesShown
 from turnkeeper.settings import load_settings
 from turnkeeper.vocabulary import Fault
 
@@ -221,3 +222,10 @@ def test_doctor_judges_an_endpoint_by_its_relay(relay: RelayStatus | None, words
     )
     assert found.ok is ok
     assert words in found.text
+
+
+def test_doctor_says_how_many_places_are_taken() -> None:
+    relay = RelayStatus(attached=True, at=T0, version="1.18.33")
+    places = PlacesShown(limit=8, held=8, waiting=12)
+    snapshot = EndpointSnapshot(endpoint="local", relay=relay, since=T0, places=places)
+    assert "; 8 of 8 places taken, 12 threads wait for one" in judge("endpoint local", snapshot, T0).text

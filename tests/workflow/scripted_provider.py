@@ -93,6 +93,7 @@ class ScriptedProvider:
         """
         self.opens_at_door = True
         self.limits = TurnLimits()
+        self.max_running_turns: int | None = None
         self.calls: list[Called] = []
         self.cancelled: list[Verb] = []
         self._task_queue = task_queue
@@ -137,6 +138,7 @@ class ScriptedProvider:
             limits=limits,
             session_id=opened(session).session_id if session and self.opens_at_door else None,
             creation_key=session.creation_key if session and not self.opens_at_door else None,
+            max_running_turns=self.max_running_turns,
         )
         admission: Admission = await self._perform("admit", request, usual)
         return admission
@@ -159,6 +161,7 @@ class ScriptedProvider:
             directory="/srv/shop",
             task_queue=self._task_queue,
             limits=request.limits or self.limits,
+            max_running_turns=self.max_running_turns,
         )
         adoption: AdoptReport = await self._perform("adopt_session", request, usual)
         return adoption

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -72,6 +72,8 @@ class Stage:
         self.queue = queue or f"stage-{uuid.uuid4().hex[:8]}"
         self.keeper = Turnkeeper(client, task_queue=self.queue)
         self.provider = ScriptedProvider(self.queue)
+        self.endpoint = ENDPOINT
+        self.more_activities: list[Callable[..., Any]] = []
 
     @asynccontextmanager
     async def worker_up(self) -> AsyncIterator[None]:
@@ -80,7 +82,7 @@ class Stage:
             self.client,
             task_queue=self.queue,
             workflows=WORKFLOWS,
-            activities=self.provider.activities,
+            activities=[*self.provider.activities, *self.more_activities],
             workflow_runner=sandbox(),
             max_heartbeat_throttle_interval=composition.HEARTBEAT_THROTTLE,
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
@@ -135,10 +137,10 @@ class Stage:
 
     async def start(self, thread_id: str, prompt: str = "Fix the failing test", **more: Any) -> StartedTurn:  # noqa: ANN401 - as the client takes them
         """Give a prompt to a thread, as another program does."""
-        return await self.keeper.start_turn(thread_id, prompt, endpoint=ENDPOINT, directory=DIRECTORY, **more)
+        return await self.keeper.start_turn(thread_id, prompt, endpoint=self.endpoint, directory=DIRECTORY, **more)
 
     def thread_input(self, thread_id: str, **more: Any) -> ThreadInput:  # noqa: ANN401 - as the model takes them
-        return ThreadInput(thread_id=thread_id, endpoint=ENDPOINT, directory=DIRECTORY, admits_beside=True, **more)
+        return ThreadInput(thread_id=thread_id, endpoint=self.endpoint, directory=DIRECTORY, admits_beside=True, **more)
 
     @staticmethod
     def prompt(text: str = "Fix the failing test", key: str | None = None, **more: Any) -> StartTurn:  # noqa: ANN401 - as above
@@ -170,7 +172,7 @@ class Stage:
             thread,
             id=thread_workflow_id(thread_id),
             task_queue=self.queue,
-            search_attributes=TypedSearchAttributes([SearchAttributePair(search_attributes.ENDPOINT, ENDPOINT)]),
+            search_attributes=TypedSearchAttributes([SearchAttributePair(search_attributes.ENDPOINT, self.endpoint)]),
         )
         return thread_id
 

@@ -197,7 +197,15 @@ def judge(what: str, snapshot: EndpointSnapshot, now: datetime) -> Check:
         return Check(what, ok=False, text=f"its relay has said nothing for {since}; turns settle by looking, later")
     version = f" to OpenCode {relay.version}" if relay.version else ""
     if relay.attached:
-        return Check(what, ok=True, text=f"event stream attached{version}, {ago(relay.at, now)}")
+        text = f"event stream attached{version}, {ago(relay.at, now)}{_places(snapshot)}"
+        return Check(what, ok=True, text=text)
     why = f" {relay.failure.message} {relay.failure.next_step}".rstrip() if relay.failure else ""
     lost = f"event stream lost {ago(relay.at, now)}, attempt {relay.attempt}; check the provider server.{why}"
     return Check(what, ok=False, text=lost)
+
+
+def _places(snapshot: EndpointSnapshot) -> str:
+    places = snapshot.places
+    if places is None or places.limit is None:
+        return ""
+    return f"; {places.held} of {places.limit} places taken, {places.waiting} threads wait for one"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
+from turnkeeper import own_place
 from turnkeeper.cli import lines
 from turnkeeper.cli.figures import span
 from turnkeeper.cli.keeper import Keeper
@@ -203,6 +204,7 @@ class Follower:
     async def _run_of(self) -> str | NeverBegun:
         """The run of a turn that has not begun, once it begins."""
         shown: int | None = None
+        told: str | None = None
         answering_since: float | None = None
         while True:
             subject = self._subject
@@ -223,6 +225,10 @@ class Follower:
             if ahead and ahead != shown:
                 self._view.queued(self._at(), ahead)
                 shown = ahead
+            line = own_place.words(thread.place, thread.endpoint) if thread.place and not thread.place.granted else None
+            if not ahead and line is not None and line != told:
+                self._notice(line)
+                told = line
             await asyncio.sleep(QUICK_LOOK)
 
     async def _look_on(self, subject: Subject) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from turnkeeper import own_place
 from turnkeeper.cli import lines
 from turnkeeper.cli.choice import choose_view
 from turnkeeper.cli.endings import Exit, complain
@@ -188,6 +189,7 @@ def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot |
         found.append(f"last error: {one_line(thread.last_error, lines.LINE_CHARACTERS)}")
     if what_to_do := next_step(thread):
         found.append(f"what to do: {one_line(what_to_do, lines.LINE_CHARACTERS)}")
+    found += _line_for_place(thread)
     if turn is not None:
         found.append(f"running: {turn.turn_id} {turn.state}, {turn.doing}")
         if turn.retry_at is not None:
@@ -206,6 +208,13 @@ def _thread_lines(service: Service, thread: ThreadSnapshot, turn: TurnSnapshot |
     if link := _latest_link(service, thread):
         found += ["", f"see it: {link}"]
     return found
+
+
+def _line_for_place(thread: ThreadSnapshot) -> list[str]:
+    place = thread.place
+    if place is None or place.granted:
+        return []
+    return [one_line(own_place.words(place, thread.endpoint), lines.LINE_CHARACTERS)]
 
 
 async def follow(connector: Connector, state_dir: Path, thread_id: str, *, as_json: bool) -> Exit:
