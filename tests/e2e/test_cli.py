@@ -27,8 +27,6 @@ TURN = 60.0  # seconds for a short turn, on a machine that runs other tests besi
 STOP = 30.0  # seconds for a stack to stop
 POLL = 0.05  # seconds between two looks at what a process printed
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def until(condition: Callable[[], bool], within: float, what: str) -> None:
     deadline = time.monotonic() + within

@@ -15,8 +15,6 @@ from turnkeeper.encryption_keys import KEYS_FILE
 
 PROMPT: Final = "write hello.txt: Words-of-Ada"
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @dataclass
 class SealedMachine(Machine):

@@ -99,7 +99,7 @@ async def test_a_new_thread_is_of_the_usual_size(skipping_stage: Stage) -> None:
 async def test_a_thread_of_the_usual_size_continues_under_prompts_that_come_faster_than_they_run(
     skipping_stage: Stage,
 ) -> None:
-    stage, thread, turns = skipping_stage, new_thread(), 200
+    stage, thread, turns = skipping_stage, new_thread(), 140
     keys = [f"prompt {number}" for number in range(1, turns + 1)]
     await stage.start(thread, keys[0], idempotency_key=keys[0])
     run = await run_of(stage, thread)

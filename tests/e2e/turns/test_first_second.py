@@ -19,11 +19,11 @@ from turnkeeper.vocabulary import EvidenceKind, Reason, TurnState, Wake
 STAYS_QUIET = 3.0
 """Seconds to watch the sessions after their turns were stopped: more than twice what OpenCode needs to begin."""
 
-DELAYS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
+DELAYS = (0.0, 0.05, 0.2, 0.4, 0.8, 1.5)
 """Seconds between the prompt's leaving and the stop: a lost abort needs one that arrives before the run is known."""
 
-PATIENT = short(interrupt_grace=25)
-"""On a machine that is busy with eight cold instances an abort alone may take longer than its call's bound of 7 s. The
+PATIENT = short(interrupt_grace=60, deadline=150)
+"""On a machine that is busy with cold instances an abort alone may take longer than its call's bound of 7 s. The
 promise here is that no stop is lost, not how fast it is."""
 
 
@@ -49,7 +49,7 @@ async def test_idle_before_the_run_settles_nothing(deployment: Deployment, tmp_p
 
 async def test_a_stop_in_a_cold_directory_is_never_lost(deployment: Deployment, tmp_path: Path) -> None:
     places = zip(fresh_directories(tmp_path, len(DELAYS)), DELAYS, strict=True)
-    # Not all at once: that would only measure how slowly eight cold instances begin.
+    # Not all at once: that would only measure how slowly cold instances begin.
     gate = asyncio.Semaphore(4)
 
     async def one(directory: Path, delay: float) -> tuple[TurnResult, Path]:
