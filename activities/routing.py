@@ -6,11 +6,12 @@ and usually none, because OpenCode's own session events carry the metadata. Chil
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from turnkeeper.errors import ProviderError
+from turnkeeper.errors import ProviderError, ProviderNotFoundError
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.marks import SessionFacts, facts_of_session
 
@@ -19,6 +20,11 @@ MAX_SESSIONS: Final = 20_000
 
 MAX_DEPTH: Final = 10
 """Child sessions below child sessions. OpenCode's agents go one or two deep; a loop must end somewhere."""
+
+READ_AGAIN_FIRST: Final = 0.5
+READ_AGAIN_LAST: Final = 4.0
+"""Seconds before a session is read again that could not be; each pause is twice the one before, 7.5 s in all. Its
+events wait meanwhile: dropped, they may have been the last of their turn, which only the clock would then find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +67,19 @@ class Router:
         return None, None
 
     async def find(self, session_id: str) -> Route | None:
-        """The route, reading what is not known; None for sessions that are not ours or cannot be read."""
+        """The route, reading what is not known; None for sessions that are not ours or cannot be read for a while."""
+        pause = READ_AGAIN_FIRST
         for _ in range(MAX_DEPTH):
             route, missing = self.known(session_id)
             if missing is None:
                 return route
             try:
                 self.remember(facts_of_session(await self._client.session(missing)))
+            except ProviderNotFoundError:
+                return None
             except ProviderError:
-                return None  # the turn looks by its own clock
+                if pause > READ_AGAIN_LAST:
+                    return None  # the turn looks by its own clock
+                await asyncio.sleep(pause)
+                pause *= 2
         return None
