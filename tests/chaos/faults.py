@@ -24,6 +24,10 @@ CANNOT_STORE: Final = frozenset({Reason.PROMPT_REJECTED, Reason.PROVIDER_ERROR, 
 (once in four runs), until the stall clock ends that."""
 
 
+OTHER_SESSION: Final = frozenset({Reason.SESSION_GONE})
+"""The answer to the session's creation named one that does not exist: the turn says so, and nothing was sent."""
+
+
 class NotHereError(Exception):
     """This machine cannot strike so; says why."""
 
@@ -311,6 +315,7 @@ CATALOGUE: Final = (
         "half of the answers: another session's ids",
         _answers(lies.other_session),
         bounds.PROVIDER_LIED,
+        OTHER_SESSION,
     ),
 )
 BY_NAME: Final = {fault.name: fault for fault in CATALOGUE}
