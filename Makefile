@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test check lint types format conformance chaos chaos-report chaos-short soak
+.PHONY: help env run test check lint types format conformance chaos chaos-report chaos-short soak compat
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,5 +59,8 @@ chaos-report: env  ## the series of RESULTS=file into docs/reliability.md
 MINUTES ?= 30
 soak: env  ## mixed load with faults for MINUTES=30: what grows, what is left behind, what is judged wrong
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+compat: env  ## an older temporalio than is promised, and other versions of OpenCode (25 min)
+	$(BIN)/python -m tests.compatibility
 
 check: lint types test  ## what CI holds a change to

@@ -1,10 +1,12 @@
 """Real servers, started once for the whole run: OpenCode costs about four seconds and 400 MB a start.
 
-The OpenCode of `node_modules` is used whatever is on PATH, so that everybody tests the pinned version.
+The OpenCode of `node_modules` is used whatever is on PATH, so that everybody tests the pinned version; another one is
+named by `TURNKEEPER_TEST_OPENCODE`, as `make compat` does.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -30,7 +32,8 @@ ASKING_PERMISSIONS: dict[str, JsonValue] = {
 
 @pytest.fixture(scope="session")
 def pinned_opencode() -> Path:
-    return find_opencode(search_path="")
+    named = os.environ.get("TURNKEEPER_TEST_OPENCODE")
+    return find_opencode(Path(named) if named else None, search_path="")
 
 
 @pytest.fixture(scope="session")

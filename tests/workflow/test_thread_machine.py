@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from temporalio.testing import WorkflowEnvironment
 
 from tests.workflow.model_provider import ModelProvider
+from tests.workflow.server import real_clocks
 from tests.workflow.stage import Stage
 from tests.workflow.story import STEP, Step, World
 from tests.workflow.story_truth import check, check_end
@@ -49,7 +50,7 @@ STOPPED_WHILE_AWAY: Final = [
 async def test_every_story_ends_and_is_told_truly(
     skipping_server: WorkflowEnvironment, beginning: Step, steps: list[Step]
 ) -> None:
-    with skipping_server.with_time_skipping_disabled():
+    with real_clocks(skipping_server):
         stage = Stage(skipping_server.client)
         provider = ModelProvider(stage.queue)
         stage.provider = provider  # type: ignore[assignment]  # the stage only asks it for its activities
