@@ -12,7 +12,9 @@ PAIRS: Final = 7
 
 ROUND: Final = len(CATALOGUE) + PAIRS
 
-NO_PAIR: Final = frozenset({"none"})
+NO_PAIR: Final = frozenset({"none", "clock-jump"})
+"""A clock that jumped forth while the stream broke: the endpoint then shows an old health until the time is reached
+again, and the site cannot see that it is healed."""
 
 WHERE: Final = {
     "worker-killed": "workers",
