@@ -14,7 +14,7 @@ from turnkeeper.limits import MAX_SUBMITS
 from turnkeeper.observations import Failure, NotThere, Observation, Seen, Unreachable
 from turnkeeper.outcomes import BUSY, DROPPED, GONE, LOST, REMOVED, stop_failure, with_verdict
 from turnkeeper.turn import STOP_REASONS, Delivery, IllegalTransitionError, Stop, Suspicion, Turn
-from turnkeeper.vocabulary import EvidenceKind, Fault, Reason, Standing
+from turnkeeper.vocabulary import EvidenceKind, Fault, Reason, Standing, Wake
 
 ABORT_SETTLE: Final = timedelta(milliseconds=400)
 """After an abort, look again this late: the last word of an aborted run is stored 20 to 330 ms after its idle."""
@@ -73,7 +73,8 @@ def unreachable(turn: Turn, failure: Failure, now: datetime) -> Turn:
         unreachable=failure,
         retries=turn.retries + 1,
         look_due=now + pause,
-        wake=None,
+        # An attach during the look that failed: the provider is back since.
+        wake=turn.wake if turn.recovers and turn.wake is Wake.ATTACH else None,
     )
 
 

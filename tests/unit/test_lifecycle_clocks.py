@@ -225,6 +225,12 @@ def test_a_turn_that_was_begun_before_relays_told_of_gaps_does_not_mind_them() -
     assert long_at_work(recovers=False).hears(EventKind.DETACHED).waits > 100
 
 
+def test_a_relay_that_attaches_while_a_look_fails_causes_another_at_once() -> None:
+    story = running().learns(LookStarted()).hears(EventKind.ATTACHED).learns(Observed(NO_ANSWER))
+    assert story.decision == Look(Wake.ATTACH)
+    assert story.looks(NO_ANSWER).waits > 0
+
+
 def test_a_relay_that_attaches_makes_a_turn_try_again_what_was_not_answered() -> None:
     story = fresh().learns(SessionReported(NO_ANSWER)).hears(EventKind.ATTACHED)
     assert story.decision == OpenSession(resume=False, again=True)
