@@ -28,7 +28,7 @@ from turnkeeper.errors import ProviderError
 from turnkeeper.messages import endpoint_workflow_id, turn_workflow_id
 from turnkeeper.observations import Failure, ProviderEvent, ProviderEvents, RelayRequest, RelayStatus
 from turnkeeper.opencode.client import OpenCodeClient
-from turnkeeper.opencode.stream import EventStream, open_stream
+from turnkeeper.opencode.stream import ATTACH_SECONDS, EventStream, open_stream
 from turnkeeper.search_attributes import ENDPOINT
 from turnkeeper.vocabulary import EventKind
 
@@ -38,6 +38,10 @@ RECONNECT_FIRST: Final = 0.2
 RECONNECT_LAST: Final = 1.0
 """Longest pause between tries, each one refused connection: a provider that is back is read within this, and its turns
 look at once. With `confirm_delay` and two looks a lost turn is then settled within 5 s."""
+
+ATTACH_FIRST: Final = 2.0
+"""Seconds for the first try to attach; doubles up to `ATTACH_SECONDS`. OpenCode answers at once, but a request that it
+took in the middle of its own start was seen unanswered for 10 s, on 1.18.33 and a crowded machine."""
 
 AWAY_TOLD_AFTER: Final = 2.0
 """Seconds without a stream until running turns are told that no events come: a turn then looks within `look_interval`.
@@ -119,19 +123,21 @@ class _Relay:
 
     async def read(self) -> None:
         """Attach, read, attach again, for ever."""
-        pause = RECONNECT_FIRST
+        pause, patience = RECONNECT_FIRST, ATTACH_FIRST
         while True:
             try:
-                async with open_stream(self._client) as stream:
+                async with open_stream(self._client, patience) as stream:
                     self._log.attached()
                     self._forget_pauses()
                     self._spawn(self._on_attach(after_gap=self._end_gap()))
-                    pause = RECONNECT_FIRST
+                    pause, patience = RECONNECT_FIRST, ATTACH_FIRST
                     await self._read_stream(stream)
             except ProviderError as error:
                 self._log.lost(error.failure())
                 self._spawn(self._report(attached=False, failure=error.failure()))
                 self._gap = self._gap or self._spawn(self._tell_of_gap())
+                if error.detail_code == "provider_timeout":
+                    patience = min(patience * 2, ATTACH_SECONDS)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_LAST)
 

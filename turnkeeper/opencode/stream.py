@@ -60,11 +60,11 @@ class EventStream:
             if batch:
                 return batch
 
-    async def attach(self) -> None:
-        """Wait for the first frame: from then on no event is missed."""
+    async def attach(self, within: float) -> None:
+        """Wait for the first frame, so many seconds: from then on no event is missed."""
         late: ProviderError
         try:
-            async with asyncio.timeout(ATTACH_SECONDS):
+            async with asyncio.timeout(within):
                 while not self._waiting:
                     self._waiting = await self._read()
         except TimeoutError as error:
@@ -110,8 +110,10 @@ class EventStream:
 
 
 @asynccontextmanager
-async def open_stream(client: OpenCodeClient) -> AsyncIterator[EventStream]:
+async def open_stream(client: OpenCodeClient, within: float = ATTACH_SECONDS) -> AsyncIterator[EventStream]:
     """Attach to the endpoint's events: inside, the first frame has arrived. Closes the connection on the way out.
+
+    `within` so many seconds for the answer, and as many for the frame.
 
     Raises:
         ProviderError: no connection, refused, or not an event stream.
@@ -120,21 +122,21 @@ async def open_stream(client: OpenCodeClient) -> AsyncIterator[EventStream]:
     connection = client.connection
     silence = connection.settings.stream_silence
     async with AsyncExitStack() as stack:
-        response = await _request(stack, client, silence)
+        response = await _request(stack, client, silence, within)
         stream = EventStream(client.name, response, silence)
         stack.push_async_callback(stream.close)
-        await stream.attach()
+        await stream.attach(within)
         yield stream
 
 
-async def _request(stack: AsyncExitStack, client: OpenCodeClient, silence: float) -> httpx.Response:
+async def _request(stack: AsyncExitStack, client: OpenCodeClient, silence: float, within: float) -> httpx.Response:
     connection = client.connection
     timeout = httpx.Timeout(
         connection.settings.request_timeout, connect=connection.settings.connect_timeout, read=silence
     )
     failure: ProviderError
     try:
-        async with asyncio.timeout(ATTACH_SECONDS):
+        async with asyncio.timeout(within):
             response = await stack.enter_async_context(
                 connection.http.stream("GET", PATH, headers={"Accept": EVENT_STREAM_TYPE}, timeout=timeout)
             )
