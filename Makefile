@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help env run test check lint types format conformance chaos chaos-report chaos-short soak compat
+.PHONY: audit help env run test check lint types format conformance chaos chaos-report chaos-short soak compat
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,5 +62,12 @@ soak: env  ## mixed load with faults for MINUTES=30: what grows, what is left be
 
 compat: env  ## an older temporalio than is promised, and other versions of OpenCode (25 min)
 	$(BIN)/python -m tests.compatibility
+
+# Asks the internet; nothing else here does. pip-audit is no pin of ours: it is fetched for this alone.
+audit:  ## are pins known to be vulnerable? Needs the internet; CI checks hashes, imports and licences without it
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements-dev.txt
+	npm audit --package-lock-only
 
 check: lint types test  ## what CI holds a change to

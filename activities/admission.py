@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from pathlib import Path
 
 from pydantic import ValidationError
 from temporalio import activity
 
+from activities.confinement import admitted_directory
 from activities.endpoints import Endpoints, as_application_errors, heartbeats
 from turnkeeper.errors import RefusedError
 from turnkeeper.limits import TurnLimits
@@ -72,39 +71,3 @@ def admitted_limits(wanted: TurnLimits | None, settings: EndpointSettings) -> Tu
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         raise RefusedError(f"The limits do not fit the endpoint's: {problem['msg']}.", code="bad_limits") from None
-
-
-def admitted_directory(directory: str, settings: EndpointSettings) -> str:
-    """The directory as the provider gets it: absolute, inside a root after links are resolved.
-
-    Raises:
-        RefusedError: not absolute, not a directory, or outside the endpoint's roots.
-
-    """
-    path = Path(directory)
-    if not path.is_absolute():
-        raise RefusedError(f"The directory {directory} is not absolute.", code="bad_directory")
-    if "\0" in directory:
-        raise RefusedError("The directory's name holds a zero byte.", code="bad_directory")
-    if settings.shares_filesystem:
-        path, roots = _existing(path), [root.resolve() for root in settings.roots]
-    else:
-        path, roots = Path(os.path.normpath(path)), list(settings.roots)
-    if not any(path.is_relative_to(root) for root in roots):
-        allowed = ", ".join(str(root) for root in settings.roots)
-        raise RefusedError(
-            f"The directory {directory} is outside the endpoint's roots.",
-            code="directory_outside_roots",
-            next_step=f"Allowed: {allowed} and what is below.",
-        )
-    return str(path)
-
-
-def _existing(path: Path) -> Path:
-    try:
-        found = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # not there, not ours to see, too long a name, a circle of links
-        found = None
-    if found is None or not found.is_dir():
-        raise RefusedError(f"The directory {path} does not exist.", code="no_directory")
-    return found

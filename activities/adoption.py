@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from temporalio import activity
 
-from activities.admission import admitted_directory, admitted_limits
+from activities.admission import admitted_limits
+from activities.confinement import admitted_directory
 from activities.endpoints import Endpoints, as_application_errors, heartbeats
 from turnkeeper.adoption import session_refusal
 from turnkeeper.errors import RefusedError, ServiceUnavailableError

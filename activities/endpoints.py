@@ -9,8 +9,10 @@ from typing import Final
 
 from temporalio import activity
 
+from activities.confinement import refuse_outside
 from turnkeeper.errors import RefusedError, TurnkeeperError
 from turnkeeper.failures import to_application_error
+from turnkeeper.observations import Refused
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.driver import OpenCodeDriver
 from turnkeeper.settings import EndpointSettings
@@ -59,6 +61,11 @@ class Endpoints:
             driver = self.driver(name)
         async with heartbeats():
             yield driver
+
+    async def refuse_outside(self, name: str, directory: str) -> Refused | None:
+        """A refusal if the directory is not inside the endpoint's roots. Unknown endpoints are refused by the call."""
+        settings = self._settings.get(name)
+        return await asyncio.to_thread(refuse_outside, directory, settings) if settings is not None else None
 
     async def close(self) -> None:
         """Close all connections."""

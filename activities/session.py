@@ -19,6 +19,8 @@ class SessionActivities:
     @activity.defn(name="open_session")
     async def open_session(self, request: SessionRequest) -> SessionReport:
         """Make sure that the thread's provider session exists. Provider trouble is a value, not an error."""
+        if (refused := await self._endpoints.refuse_outside(request.endpoint, request.directory)) is not None:
+            return refused
         async with self._endpoints.calling(request.endpoint) as driver:
             return await driver.open_session(request)
 

@@ -25,5 +25,7 @@ class SubmitActivities:
     @activity.defn(name="submit")
     async def submit(self, request: PromptRequest) -> SubmitReport:
         """Look for the prompt, send it if it is not there. Provider trouble is a value, not an error."""
+        if (refused := await self._endpoints.refuse_outside(request.endpoint, request.directory)) is not None:
+            return refused
         async with self._endpoints.calling(request.endpoint) as driver:
             return await driver.submit(request, LOCAL_SUBMIT_SECONDS if activity.info().is_local else SUBMIT_SECONDS)

@@ -39,6 +39,8 @@ def context_of(settings: EndpointSettings, name: str) -> ssl.SSLContext:
         ConfigurationError: a file cannot be read or is none of its kind. Names the setting, and shows no content.
 
     """
+    if settings.url.scheme != "https":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and it trusts nobody; 20 ms less
     if settings.ca_file is None:
         context = httpx.create_ssl_context()
     else:
