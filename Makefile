@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: audit help env run test check lint types format conformance chaos chaos-report chaos-short soak compat
+.PHONY: fuzz audit help env run test check lint types format conformance chaos chaos-report chaos-short soak compat
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,7 +63,11 @@ soak: env  ## mixed load with faults for MINUTES=30: what grows, what is left be
 compat: env  ## an older temporalio than is promised, and other versions of OpenCode (25 min)
 	$(BIN)/python -m tests.compatibility
 
-# Asks the internet; nothing else here does. pip-audit is no pin of ours: it is fetched for this alone.
+SECONDS ?= 60
+fuzz:  ## mutate recorded OpenCode traffic for SECONDS=60, keep what breaks a rule
+	$(BIN)/python -m tests.security.fuzzing --seconds $(SECONDS)
+
+# Asks a database on the internet. pip-audit is no pin of ours: it is fetched for this alone.
 audit:  ## are pins known to be vulnerable? Needs the internet; CI checks hashes, imports and licences without it
 	$(PYTHON) -m venv .audit
 	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit

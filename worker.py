@@ -221,6 +221,8 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # httpx logs every request with its address.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # At DEBUG the SDK logs what activities return, whole: the words of a conversation.
+    logging.getLogger("temporalio.worker").setLevel(logging.INFO)
     try:
         asyncio.run(run())
     except TurnkeeperError as error:

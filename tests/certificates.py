@@ -96,8 +96,8 @@ def server_context(shows: Pair, *, wants: Path | None = None, protocol: str | No
 
 
 @asynccontextmanager
-async def tls_before(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """A proxy that takes TLS off in front of a server on loopback; gives its port."""
+async def tls_before(port: int, context: ssl.SSLContext | None, host: str = LOOPBACK) -> AsyncIterator[int]:
+    """A proxy in front of a server on loopback that takes TLS off; gives its port. Without a context in clear."""
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,7 +113,7 @@ async def tls_before(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
             serving.discard(task)
             writer.transport.abort()
 
-    server = await asyncio.start_server(serve, LOOPBACK, 0, ssl=context)
+    server = await asyncio.start_server(serve, host, 0, ssl=context)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -7,6 +7,7 @@ made is a certain no.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
 
@@ -50,10 +51,10 @@ class AnswerTooBigError(httpx.TransportError):
         self.limit = limit
 
 
-def explain(what: str, endpoint: str, error: Exception) -> ProviderError:
-    """The meaning of a failed call named `what`. The result holds nothing of `error` but words of our own."""
+def explain(what: str, endpoint: str, error: Exception, hidden: Collection[str] = ()) -> ProviderError:
+    """The meaning of a failed call named `what`, in our words, and in those of an answer without the `hidden`."""
     if isinstance(error, opencode_ai.APIStatusError):
-        return explain_status(what, endpoint, error.status_code, error.body)
+        return explain_status(what, endpoint, error.status_code, error.body, hidden)
     cause = error.__cause__ if isinstance(error, opencode_ai.APIConnectionError) else error
     if (failure := tls_failure(cause)) is not None:
         return _explain_tls(what, endpoint, failure, connecting=isinstance(cause, httpx.ConnectError))
@@ -120,9 +121,11 @@ def wrong_shape(what: str, error: ValidationError) -> ProviderContractError:
     return ProviderContractError(f"{what}: the answer is not what OpenCode 1.18 sends ({wrong}).")
 
 
-def explain_status(what: str, endpoint: str, status: int, body: object = None) -> ProviderError:
+def explain_status(
+    what: str, endpoint: str, status: int, body: object = None, hidden: Collection[str] = ()
+) -> ProviderError:
     """The meaning of an answer that is no success. `body` is the decoded JSON, if it was any."""
-    said = _said(body)
+    said = _said(body, hidden)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return ProviderCredentialsError(
             f"{what}: endpoint {endpoint} does not accept our credentials ({status}).",
@@ -152,9 +155,9 @@ def _confirms_absence(body: object) -> bool:
     return isinstance(name, str) and name.endswith("NotFoundError")
 
 
-def _said(body: object) -> str:
+def _said(body: object, hidden: Collection[str]) -> str:
     if not isinstance(body, dict):
         return ""
     data = body.get("data")
     text = data.get("message") if isinstance(data, dict) else body.get("message")
-    return foreign(text).removesuffix(".") if isinstance(text, str) else ""
+    return foreign(text, hidden=hidden).removesuffix(".") if isinstance(text, str) else ""

@@ -11,6 +11,7 @@ httpx writes the URL into its messages and Temporal writes causes into histories
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -59,6 +60,9 @@ keys 0.7 s (measured). Text has one comma in 30 characters; a page full of table
 _OBJECT: Final = re.compile(rb'\{[ \t\r\n]*"')
 """An object with something in it. In a string the quote would be escaped, but for one that ends with a brace."""
 
+SHORTEST_HIDDEN: Final = 4
+"""Characters of what is hidden by its value. A password of three letters would make holes into every word."""
+
 Answer = TypeVar("Answer")
 Query = Mapping[str, str | int]
 
@@ -67,6 +71,18 @@ def keep_addresses_out_of_logs() -> None:
     """Silence the loggers that write request addresses (httpx does at INFO, the SDK and httpcore at DEBUG)."""
     for name in ("httpx", "httpcore", "opencode_ai"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _hidden(settings: EndpointSettings, password: str | None) -> frozenset[str]:
+    """What of this endpoint may stand in no text, should its own answers quote it."""
+    authority = settings.url.unicode_string().partition("://")[2].partition("/")[0]
+    host = settings.url.host or ""
+    # A bare name, such as `opencode`, is a word of its own too.
+    texts = {authority, authority.rpartition("@")[2], host if "." in host or ":" in host else ""}
+    if password is not None:
+        credentials = f"{settings.username}:{password}"
+        texts |= {password, base64.b64encode(credentials.encode()).decode()}
+    return frozenset(text for text in texts if len(text) >= SHORTEST_HIDDEN)
 
 
 class _BoundedStream(httpx.AsyncByteStream):
@@ -167,6 +183,7 @@ class Connection:
         # Compression costs OpenCode's one thread more than the wire here, and would hide an answer's true size.
         plain = {"Accept-Encoding": "identity"}
         password = settings.secret()
+        self._hidden = _hidden(settings, password)
         self.http = httpx.AsyncClient(
             base_url=address,
             auth=httpx.BasicAuth(settings.username, password) if password is not None else None,
@@ -222,7 +239,7 @@ class Connection:
             async with asyncio.timeout(self._call_seconds):
                 return await self._request(method, path, query, body)
         except (opencode_ai.APIError, httpx.HTTPError, TimeoutError) as error:
-            failure = explain(what, self.name, error)
+            failure = explain(what, self.name, error, self._hidden)
         raise failure from None
 
     async def _request(self, method: str, path: str, query: Query | None, body: object) -> httpx.Response:

@@ -20,6 +20,9 @@ LATEST_TOOLS: Final = 8
 MAX_TOOL_TITLE: Final = 120
 """Characters of a tool call's title: one line on a terminal."""
 
+MAX_TOOL_NAME: Final = 100
+"""Characters of a tool's name and of its status; those of MCP servers are the longest, some forty."""
+
 SHELL_ABORTED: Final = "User aborted the command\n</shell_metadata>"
 """How the output of an aborted shell command ends (recorded: abort_in_tool)."""
 
@@ -71,8 +74,8 @@ def latest_tools(family: Family, directory: str = "") -> tuple[ToolUse, ...]:
     newest = deque(family.tool_parts(), maxlen=LATEST_TOOLS)
     return tuple(
         ToolUse(
-            name=part.tool,
-            status=_tool_status(part.state),
+            name=foreign(part.tool, MAX_TOOL_NAME),
+            status=foreign(_tool_status(part.state), MAX_TOOL_NAME),
             title=foreign(_from_here(part.state.title, directory), MAX_TOOL_TITLE),
         )
         for part in newest

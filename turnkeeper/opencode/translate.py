@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.opencode.assess import ABORT_ERROR
 from turnkeeper.opencode.marks import SessionFacts, facts_of_session
-from turnkeeper.opencode.wire import MessageError, Session
+from turnkeeper.opencode.wire import MAX_ID, MessageError, Session
 from turnkeeper.opencode.wording import foreign
 from turnkeeper.vocabulary import EventKind
 
@@ -276,6 +276,6 @@ def _payload(frame: bytes) -> dict[str, Any]:
 
 def _text(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
         raise _MalformedError
     return value

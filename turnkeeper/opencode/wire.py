@@ -71,7 +71,7 @@ Table = Annotated[dict[str, T], Field(max_length=MAX_ENTRIES)]
 Word = Annotated[str, StringConstraints(max_length=MAX_ID)]
 Shown = Annotated[str, _Or(str)]
 Count = Annotated[int, _Or(int)]
-Amount = Annotated[float, _Or(float)]
+Amount = Annotated[float, Field(allow_inf_nan=False), _Or(float)]
 Flag = Annotated[bool, _Or(bool)]
 Dropped = Annotated[None, BeforeValidator(_nothing)]
 
