@@ -192,6 +192,7 @@ def _session_event(name: str, event_id: str, properties: dict[str, Any]) -> Tran
             session_id = properties.get("sessionID")
             if not isinstance(session_id, str):
                 return None
+            session_id = _text(properties, "sessionID")
             error, words = _error_words(properties.get("error"))
             if error == ABORT_ERROR:
                 # Said only of a run that has its assistant message, and idle follows at once (measured on 1.18.33). It
