@@ -96,6 +96,21 @@ class ProviderHandshakeError(ProviderUnreachableError):
     fault = Fault.OPERATOR
 
 
+class ProviderOverloadedError(ProviderUnreachableError):
+    """Certainly not acted on: the server, or a proxy before it, said "later" (429, or 503 with a retry-after)."""
+
+    code = "provider_overloaded"
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        """`retry_after`: seconds that it asks for; None: it names no time."""
+        super().__init__(message, next_step="It is asked again by itself, ever less often; lower `max_running_turns`.")
+        self.retry_after = retry_after
+
+    def failure(self) -> Failure:
+        """With what the pause depends on."""
+        return super().failure().model_copy(update={"overloaded": True, "retry_after": self.retry_after})
+
+
 class DeliveryUnknownError(ProviderError):
     """Perhaps delivered: the answer was lost, late or a server error. Look before sending again."""
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, assert_never
 
-from turnkeeper import delivery, replies, requests, steering
+from turnkeeper import delivery, overload, replies, requests, steering
 from turnkeeper.limits import TurnLimits, in_words
 from turnkeeper.messages import PermissionRule
 from turnkeeper.observations import (
@@ -239,7 +239,7 @@ def decide(turn: Turn, now: datetime) -> Decision:
         return decide_stopping(turn, turn.stop, now)
     if now >= deadline_of(turn):
         return GiveUp(StopCause.DEADLINE, f"{in_words(turn.limits.deadline)} after its start")
-    if turn.unreachable_since is not None and now >= turn.unreachable_since + turn.limits.unreachable_timeout:
+    if (given_up_at := overload.gives_up_at(turn)) is not None and now >= given_up_at:
         return _provider_unreachable(turn, now)
     if turn.delivery is Delivery.UNSENT:
         return _decide_delivery(turn, now)
@@ -250,6 +250,8 @@ def _decide_delivery(turn: Turn, now: datetime) -> Decision:
     busy = turn.busy_since is not None and turn.unreachable_since is None
     if turn.look_due is not None and now < turn.look_due and not (busy and turn.wake is not None):
         what = "the session to end what is not this turn's" if busy else "the provider to answer"
+        if overload.overloaded(turn):
+            what = _answer(turn)  # what it says is why nothing happens
         return _wait(turn, what, turn.look_due)
     return Submit(anew=turn.dropped) if turn.session_open else OpenSession(resume=turn.resume, again=turn.retries > 0)
 
@@ -259,7 +261,7 @@ def _decide_running(turn: Turn, now: datetime) -> Decision:
         return reply
     if (steer := steering.due(turn)) is not None:
         return steer
-    if turn.wake is not None:
+    if turn.wake is not None and not overload.left_alone(turn, now):
         return Look(turn.wake)
     if turn.look_due is None or now >= turn.look_due:
         return Look(Wake.TIMER)
@@ -290,8 +292,7 @@ def _waiting_for(turn: Turn) -> str:
         return "the provider to begin"
     seen = turn.seen
     if turn.unreachable_since is not None:
-        why = f" ({turn.unreachable.message})" if turn.unreachable is not None else ""
-        return f"the provider to answer{why}"
+        return _answer(turn)
     if seen is None:
         return "the provider, which was given the prompt"  # it may be at work: nobody has looked yet
     if requests.waits_for_person(turn):
@@ -301,17 +302,23 @@ def _waiting_for(turn: Turn) -> str:
     return "a tool" if seen.open_tools else "the provider"
 
 
+def _answer(turn: Turn) -> str:
+    why = f" ({turn.unreachable.message})" if turn.unreachable is not None else ""
+    return f"the provider to answer{why}"
+
+
 def _wait(turn: Turn, reason: str, *until: datetime | None) -> Wait:
     ends = [moment for moment in until if moment is not None]
-    if turn.unreachable_since is not None:
-        ends.append(turn.unreachable_since + turn.limits.unreachable_timeout)
+    if (given_up_at := overload.gives_up_at(turn)) is not None:
+        ends.append(given_up_at)
     return Wait(min(*ends, deadline_of(turn)), reason)
 
 
 def _provider_unreachable(turn: Turn, now: datetime) -> Settle:
-    silent = turn.limits.unreachable_timeout.total_seconds()
     unsent = turn.delivery is Delivery.UNSENT and not turn.tried_before
     sent = "the prompt was not sent" if unsent else "the agent may still be at work"
-    detail = f"no answer for {silent:g} s; {sent}"
+    since = turn.unreachable_since or now
+    said = 'nothing but "later"' if overload.overloaded(turn) else "no answer"
+    detail = f"{said} for {(now - since).total_seconds():.0f} s; {sent}"
     reason, kind = Reason.PROVIDER_UNREACHABLE, EvidenceKind.TIMER
     return Settle(outcome_of(turn, reason, kind, detail, now, failure=turn.unreachable))

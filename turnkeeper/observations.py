@@ -34,6 +34,8 @@ class Failure(Record):
     message: str
     retryable: bool = False
     next_step: str = ""
+    overloaded: bool = Field(default=False, description="the server is there, did nothing, and asks to be left alone")
+    retry_after: float | None = Field(default=None, description="seconds that it asks for; with `overloaded`")
 
 
 class Usage(Record):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from turnkeeper import overload
 from turnkeeper.limits import MAX_SUBMITS
 from turnkeeper.observations import Failure, NotThere, Observation, Seen, Unreachable
 from turnkeeper.outcomes import BUSY, DROPPED, GONE, LOST, REMOVED, stop_failure, with_verdict
@@ -64,13 +65,17 @@ def observed(turn: Turn, observation: Observation, now: datetime) -> Turn:
 
 
 def unreachable(turn: Turn, failure: Failure, now: datetime) -> Turn:
-    """Unknown: it only shortens the next look, up to `unreachable_timeout`."""
-    pause = doubled(turn.limits.retry_interval, turn.retries, turn.limits.retry_interval_max)
+    """Unknown: it only shortens the next look, up to `unreachable_timeout`; a server that asks for peace gets it."""
+    if failure.overloaded and turn.stop is None:  # a stop has no time to lose, and asks for little
+        pause = overload.pause_after(failure, turn.retries, f"{turn.started_at.isoformat()} {turn.retries}")
+    else:
+        pause = doubled(turn.limits.retry_interval, turn.retries, turn.limits.retry_interval_max)
     return replace(
         turn,
         answers=turn.answers + (turn.delivery is Delivery.UNSENT),  # a look that was not answered is counted already
         unreachable_since=turn.unreachable_since or now,
         unreachable=failure,
+        overloaded_at=now if failure.overloaded else turn.overloaded_at,
         retries=turn.retries + 1,
         look_due=now + pause,
         # An attach during the look that failed: the provider is back since.
@@ -101,7 +106,7 @@ def session_busy(turn: Turn, now: datetime) -> Turn:
 
 
 def _reached(turn: Turn, now: datetime) -> Turn:
-    return replace(turn, unreachable_since=None, unreachable=None, retries=0, looked_at=now)
+    return replace(turn, unreachable_since=None, unreachable=None, overloaded_at=None, retries=0, looked_at=now)
 
 
 def _seen(turn: Turn, seen: Seen, now: datetime) -> Turn:

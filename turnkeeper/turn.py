@@ -364,6 +364,7 @@ class Turn:
     retries: int = 0
     unreachable_since: datetime | None = None
     gap_at: datetime | None = None  # the provider was away, or cut off what it had begun, up to then
+    overloaded_at: datetime | None = None  # when it said "later" last, since it was last reached
     busy_since: datetime | None = None
     unreachable: Failure | None = None
     seen: Seen | None = None

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -31,9 +32,11 @@ from turnkeeper.errors import (
     ProviderCredentialsError,
     ProviderError,
     ProviderNotFoundError,
+    ProviderOverloadedError,
     ProviderRefusedError,
     ProviderUnreachableError,
 )
+from turnkeeper.opencode.answers import seconds_of
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.identifiers import part_id
 
@@ -107,7 +110,10 @@ def assert_keeps_secrets(error: BaseException) -> None:
             DeliveryUnknownError,
         ),
         (httpx.Response(502, text="bad gateway"), DeliveryUnknownError),
-        (httpx.Response(429, text="later"), DeliveryUnknownError),
+        (httpx.Response(429, text="later"), ProviderOverloadedError),
+        (httpx.Response(503, text="later", headers={"retry-after": "3"}), ProviderOverloadedError),
+        (httpx.Response(503, text="gone"), DeliveryUnknownError),
+        (httpx.Response(425, text="too early"), DeliveryUnknownError),
         (as_json({"name": "BadRequest", "data": {"message": "Missing key"}}, 400), ProviderRefusedError),
         (httpx.Response(401), ProviderCredentialsError),
         (as_json({"_tag": "SessionBusyError", "message": "busy"}, 409), ProviderRefusedError),
@@ -282,3 +288,32 @@ async def test_a_closed_client_says_so_as_an_error_of_ours() -> None:
     await client.close()
     with pytest.raises(ProviderError):
         await client.session(SESSION)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("0", 0.0),
+        (" 12 ", 12.0),
+        ("Thu, 01 Jan 2026 00:00:30 GMT", 30.0),
+        ("Thu, 01 Jan 2026 00:00:30", 30.0),
+        ("Wed, 31 Dec 2025 00:00:00 GMT", 0.0),
+        ("86400", 600.0),
+        ("9" * 5000, 600.0),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 600.0),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("\u0661\u0662", None),
+        ("Thu, 99 Jan 2026 99:99:99 GMT", None),
+    ],
+)
+def test_a_retry_after_is_read_as_seconds_or_as_a_date_and_bounded(header: str | None, seconds: float | None) -> None:
+    assert seconds_of(header, datetime(2026, 1, 1, tzinfo=UTC)) == seconds
+
+
+async def test_an_overloaded_server_is_told_with_its_own_time() -> None:
+    failure = (await failure_of(read_session, httpx.Response(429, headers={"retry-after": "7"}))).failure()
+    assert (failure.overloaded, failure.retry_after, failure.retryable) == (True, 7.0, True)

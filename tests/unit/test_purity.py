@@ -27,6 +27,7 @@ PURE: Final = frozenset(
         "messages",
         "observations",
         "outcomes",
+        "overload",
         "own_place",
         "permissions",
         "place_messages",

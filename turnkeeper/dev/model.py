@@ -57,6 +57,7 @@ class RecordedCall:
     step: Step | None
     state: StreamState = StreamState.LIVE
     started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
 
 
 class ScriptedModel:
@@ -153,6 +154,7 @@ class ScriptedModel:
             record.state = StreamState.FINISHED
         finally:
             self.live -= 1
+            record.ended = time.monotonic()
             if record.state is StreamState.FINISHED:
                 self.finished += 1
             else:  # cancelled: the client hung up

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Collection
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -22,15 +24,17 @@ from turnkeeper.errors import (
     ProviderError,
     ProviderHandshakeError,
     ProviderNotFoundError,
+    ProviderOverloadedError,
     ProviderRefusedError,
     ProviderUnreachableError,
     ProviderWantsCertificateError,
 )
 from turnkeeper.opencode.tls import refuses_us, tls_failure, why_not_trusted
 from turnkeeper.opencode.wording import foreign
+from turnkeeper.overload import RETRY_AFTER_MAX
 
 TRY_AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-"""4xx that OpenCode itself never sends: a proxy's way to say "later"."""
+"""4xx that OpenCode itself never sends: a proxy's way to say "later". All but the last leave open what it had done."""
 
 
 TOO_BIG: Final = "provider_answer_too_big"
@@ -38,6 +42,9 @@ TOO_BIG: Final = "provider_answer_too_big"
 
 MAX_TYPE_SHOWN: Final = 60
 """Characters of an answer's content type that are repeated: it is as long as the provider likes."""
+
+MAX_RETRY_DIGITS: Final = 9
+"""Digits that are read of a retry-after: thirty years."""
 
 MAX_FIELD_PATH: Final = 100
 """Characters that name a wrong field: its path may hold keys that somebody else chose."""
@@ -54,7 +61,7 @@ class AnswerTooBigError(httpx.TransportError):
 def explain(what: str, endpoint: str, error: Exception, hidden: Collection[str] = ()) -> ProviderError:
     """The meaning of a failed call named `what`, in our words, and in those of an answer without the `hidden`."""
     if isinstance(error, opencode_ai.APIStatusError):
-        return explain_status(what, endpoint, error.status_code, error.body, hidden)
+        return _explain_answer(what, endpoint, error, hidden)
     cause = error.__cause__ if isinstance(error, opencode_ai.APIConnectionError) else error
     if (failure := tls_failure(cause)) is not None:
         return _explain_tls(what, endpoint, failure, connecting=isinstance(cause, httpx.ConnectError))
@@ -121,6 +128,17 @@ def wrong_shape(what: str, error: ValidationError) -> ProviderContractError:
     return ProviderContractError(f"{what}: the answer is not what OpenCode 1.18 sends ({wrong}).")
 
 
+def _explain_answer(
+    what: str, endpoint: str, error: opencode_ai.APIStatusError, hidden: Collection[str]
+) -> ProviderError:
+    status, retry_after = error.status_code, seconds_of(error.response.headers.get("retry-after"), datetime.now(UTC))
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None):
+        said = _said(error.body, hidden)
+        message = f"{what}: endpoint {endpoint} answered {status}, too many requests{f' ({said})' if said else ''}."
+        return ProviderOverloadedError(message, retry_after=retry_after)
+    return explain_status(what, endpoint, status, error.body, hidden)
+
+
 def explain_status(
     what: str, endpoint: str, status: int, body: object = None, hidden: Collection[str] = ()
 ) -> ProviderError:
@@ -145,6 +163,24 @@ def explain_status(
             f"{what}: answered {status} (a redirect).", next_step=f"Check the url of endpoint {endpoint}."
         )
     return ProviderRefusedError(f"{what}: answered {status}{f' ({said})' if said else ''}.", code=f"provider_{status}")
+
+
+def seconds_of(retry_after: str | None, now: datetime) -> float | None:
+    """A `Retry-After` header in seconds, bounded; None when there is none, or nobody can read it."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        # Thousands of digits are no number of seconds, and slow to read.
+        seconds = float(text[:MAX_RETRY_DIGITS])
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        seconds = (moment - now).total_seconds()
+    return min(max(seconds, 0.0), RETRY_AFTER_MAX.total_seconds())
 
 
 def _confirms_absence(body: object) -> bool:

@@ -138,15 +138,19 @@ async def deployed(  # noqa: PLR0913 - the parts of a deployment, by keyword
     run_worker: bool = True,
     request_timeout: float = 5.0,
     own_queue: bool = False,
+    max_running_turns: int | None = None,
+    worker: WorkerSettings | None = None,
 ) -> AsyncIterator[Deployment]:
     """In this process, on a task queue of its own, so that no other test's worker takes its work.
 
     `own_queue`: the endpoint has one beside the workflows'.
     """
     queue = name or f"queue-{uuid.uuid4().hex[:8]}"
-    worker = WorkerSettings(task_queue=queue, run_relays=run_relays, graceful_shutdown=2)
+    own = {"task_queue": queue, "run_relays": run_relays, "graceful_shutdown": 2}
+    worker = (worker or WorkerSettings()).model_copy(update=own)
     provider_queue = f"{queue}-provider" if own_queue else queue
     endpoint = endpoint_settings(opencode, root, provider_queue, url=url, request_timeout=request_timeout)
+    endpoint = endpoint.model_copy(update={"max_running_turns": max_running_turns})
     settings = Settings(endpoints={queue: endpoint}, worker=worker)
     # No connection is kept: servers are killed here, and a connection of a dead one would fail the next question.
     plain = httpx.Limits(max_keepalive_connections=0)
