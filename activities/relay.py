@@ -50,6 +50,9 @@ A stream that is back sooner makes them look anyway."""
 AWAY_TOLD_AGAIN: Final = 5.0
 """Seconds between looks for turns that have begun meanwhile. Each turn is told once, five events of its history."""
 
+REPORT_AGAIN: Final = 2.0
+"""Seconds until a change of health that Temporal did not take is told again."""
+
 ATTACH_SIGNALS_PER_SECOND: Final = 100
 """Turns told to look after an attach, a second: each look is a few provider calls."""
 
@@ -110,6 +113,8 @@ class _Relay:
         self._temporal = temporal
         self._request = request
         self._attempt = activity.info().attempt
+        self._since = activity.info().started_time
+        self._reports = 0
         self._router = Router(client, request.namespace)
         self._mail: dict[str, Mailbox] = {}
         self._delivering: dict[str, asyncio.Event] = {}
@@ -265,18 +270,30 @@ class _Relay:
         if attached is self._attached:
             return
         self._attached = attached
+        self._reports += 1
+        number = self._reports
         version = ""
         with suppress(ProviderError):
             version = await self._client.health() if attached else ""
         status = RelayStatus(
-            attached=attached, at=datetime.now(UTC), attempt=self._attempt, version=version, failure=failure
+            attached=attached,
+            at=datetime.now(UTC),
+            attempt=self._attempt,
+            version=version,
+            failure=failure,
+            relay_since=self._since,
+            number=number,
         )
         handle = self._temporal.get_workflow_handle(endpoint_workflow_id(self._request.endpoint))
-        try:
-            await handle.signal("relay_status", status)
-        except RPCError as error:
-            told = "endpoint %s: its health could not be kept (Temporal answered %s); `doctor` shows an older one"
-            log.warning(told, self._request.endpoint, error.status.name)
+        while number == self._reports:  # else a newer one says more
+            try:
+                await handle.signal("relay_status", status)
+            except RPCError as error:
+                told = "endpoint %s: its health is not told yet (Temporal answered %s); `doctor` shows an older one"
+                log.warning(told, self._request.endpoint, error.status.name)
+                await asyncio.sleep(REPORT_AGAIN)
+            else:
+                return
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -346,3 +346,15 @@ class RelayStatus(Command):
     attempt: int = 0
     version: str = ""
     failure: Failure | None = None
+    relay_since: datetime | None = Field(
+        default=None, description="when Temporal gave this try to a worker, by the server's clock: workers' may jump"
+    )
+    number: int = Field(default=0, description="of the reports of one try, from 1")
+
+    def replaces(self, other: RelayStatus | None) -> bool:
+        """Is this the newer one? A relay that was replaced may still say something late."""
+        if other is None:
+            return True
+        if self.relay_since is None or other.relay_since is None:  # one of a worker from before there were such
+            return self.at >= other.at
+        return (self.relay_since, self.number) >= (other.relay_since, other.number)

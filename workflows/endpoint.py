@@ -104,8 +104,8 @@ class EndpointWorkflow(EndpointPlaces):
 
     @workflow.signal(description="The relay attached to the event stream or lost it.")
     def relay_status(self, status: RelayStatus) -> None:
-        """Keep the newest; a relay that was replaced may still say something late."""
-        if self._relay is None or status.at >= self._relay.at:
+        """Keep the newest."""
+        if status.replaces(self._relay):
             self._relay = status
             self._show()
 

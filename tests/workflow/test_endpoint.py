@@ -90,6 +90,15 @@ async def test_it_shows_the_newest_state_of_the_relay(endpoint: Endpoint) -> Non
     assert seen.relay == lost, "a relay that was replaced may still say something late"
 
 
+async def test_a_relay_whose_clock_jumped_is_no_newer_than_the_one_that_replaced_it(endpoint: Endpoint) -> None:
+    ahead = RelayStatus(attached=False, at=NOON + timedelta(hours=1), relay_since=NOON, number=7)
+    back = RelayStatus(attached=True, at=NOON, relay_since=NOON + timedelta(seconds=5), number=1)
+    lost = RelayStatus(attached=False, at=NOON, relay_since=NOON + timedelta(seconds=5), number=2)
+    for status in (ahead, back, ahead, lost):
+        await endpoint.signal("relay_status", status)
+    await until(lambda: health(endpoint), lambda shown: shown.relay == lost)
+
+
 @pytest.mark.usefixtures("few_runs")
 async def test_it_continues_as_new_and_keeps_the_health(stage: Stage, endpoint: Endpoint) -> None:
     relays = [Held() for _ in range(3)]
