@@ -277,6 +277,6 @@ def _payload(frame: bytes) -> dict[str, Any]:
 
 def _text(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or not value.isprintable():
         raise _MalformedError
     return value
