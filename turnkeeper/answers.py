@@ -11,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from turnkeeper.asking import explaining, refusing_bad_input, update_or_keep
 from turnkeeper.errors import ServiceUnavailableError
 from turnkeeper.messages import Answer, AnswerResult, turn_workflow_id
+from turnkeeper.refusals import answer_too_big, refuse
 from turnkeeper.vocabulary import AnswerState, PermissionReply
 
 DELIVERY_TIMEOUT: Final = 15.0
@@ -49,6 +50,7 @@ class TurnAnswers:
             command = Answer(
                 request_id=request_id, permission=permission, answers=given, reject=reject, message=message
             )
+        refuse(answer_too_big(command))
         handle = self.temporal.get_workflow_handle(turn_workflow_id(thread_id))
         with explaining(f"turn of thread {thread_id!r}"):
             try:

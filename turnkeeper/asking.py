@@ -19,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError, bounded
 from turnkeeper.failures import from_application_error
+from turnkeeper.refusals import bad_input
 
 Result = TypeVar("Result")
 
@@ -76,9 +77,7 @@ def refusing_bad_input() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise RefusedError(f"{field}: {problem['msg']}.", code="invalid_input") from None
+        raise bad_input(error) from None
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from turnkeeper.messages import (
     turn_workflow_id,
 )
 from turnkeeper.recovery import ThreadRecovery
+from turnkeeper.refusals import refuse, start_too_big
 from turnkeeper.search_attributes import ENDPOINT
 from turnkeeper.thread_messages import StartTurn, StartTurnResult, ThreadInput, ThreadSnapshot
 from turnkeeper.vocabulary import OnBusy, OnLost
@@ -139,10 +140,13 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
                 directory=directory,
             )
             thread = (
-                ThreadInput(thread_id=thread_id, endpoint=endpoint, directory=directory, admits_beside=True)
+                ThreadInput(
+                    thread_id=thread_id, endpoint=endpoint, directory=directory, admits_beside=True, counts_bytes=True
+                )
                 if endpoint is not None and directory is not None
                 else None
             )
+        refuse(start_too_big(start))
         with explaining(f"thread {thread_id!r}"):
             result = await update_or_keep(
                 lambda: self._update_start(thread_id, thread, start),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from turnkeeper.limits import MAX_BATCH
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.vocabulary import EventKind
 
@@ -26,9 +27,6 @@ clock makes no look beside it."""
 
 GROWTH: Final = 3
 """Each telling waits so many times as long as the one before."""
-
-MAX_BATCH: Final = 100
-"""Events of one signal. Temporal buffers at most 100 per workflow task; a payload stays far below its limit."""
 
 MAX_WAITING: Final = 10 * MAX_BATCH
 """Events that wait for one turn. A provider that says more than Temporal takes is counted in the last one: each event

@@ -9,14 +9,16 @@ A nonce is 96 random bits: a key is good for 2**32 payloads, some 100 million tu
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverter,
@@ -27,6 +29,9 @@ from temporalio.converter import (
 
 from turnkeeper.encryption_keys import KEYS_FILE, PREFIX, KeyRing, load_keys
 from turnkeeper.errors import EncryptionError
+from turnkeeper.failures import to_application_error
+from turnkeeper.refusals import bad_input
+from turnkeeper.vocabulary import Command
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -106,6 +111,23 @@ class EncryptionCodec(PayloadCodec):
             raise _tampered(key_id) from None
 
 
+class CommandPayloads(PydanticPayloadConverter):
+    """Says what is wrong with a command that somebody sent as plain JSON, as the client says it of its own.
+
+    Of commands alone: a result or an input that cannot be read is no caller's mistake, and must not end a workflow.
+    """
+
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+        """The values; raises ApplicationError for a command that is none."""
+        try:
+            return super().from_payloads(payloads, type_hints)
+        except ValidationError as error:
+            if not any(inspect.isclass(hint) and issubclass(hint, Command) for hint in type_hints or []):
+                raise
+            refusal = bad_input(error)
+        raise to_application_error(refusal) from None
+
+
 class KeylessCodec(PayloadCodec):
     """Where encryption is off: passes everything through, and says so when something needs a key.
 
@@ -141,6 +163,10 @@ def _say_plainly(error: EncryptionError, payload_converter: PayloadConverter, fa
     failure.stack_trace = ""
 
 
+PLAIN: Final = DataConverter(payload_converter_class=CommandPayloads)
+"""What everybody reads and writes before encryption."""
+
+
 def data_converter(environ: Mapping[str, str] | None = None) -> DataConverter:
     """The converter of every client, worker and replayer, as the environment (by default the process's own) says.
 
@@ -154,10 +180,8 @@ def data_converter(environ: Mapping[str, str] | None = None) -> DataConverter:
 def converter_of(ring: KeyRing | None) -> DataConverter:
     """The converter that uses these keys, or none."""
     if ring is None:
-        return replace(pydantic_data_converter, payload_codec=KeylessCodec())
-    return replace(
-        pydantic_data_converter, payload_codec=EncryptionCodec(ring), failure_converter_class=EncryptedFailures
-    )
+        return replace(PLAIN, payload_codec=KeylessCodec())
+    return replace(PLAIN, payload_codec=EncryptionCodec(ring), failure_converter_class=EncryptedFailures)
 
 
 def is_encrypted(payload: Payload) -> bool:

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from turnkeeper.limits import MAX_REASON_CHARACTERS
-from turnkeeper.messages import InterruptResult, TurnRecord
-from turnkeeper.thread_messages import QueuedTurn
+from turnkeeper.messages import InterruptResult, TurnRecord, Waiting
+from turnkeeper.thread_messages import Prompts, QueuedTurn
 from turnkeeper.vocabulary import Command, Key, Record
 
 Why = Annotated[str, StringConstraints(max_length=MAX_REASON_CHARACTERS)]
@@ -17,7 +17,7 @@ Why = Annotated[str, StringConstraints(max_length=MAX_REASON_CHARACTERS)]
 class QueueView(Record):
     """What waits in a thread, and whether it waits for somebody's word."""
 
-    queued: tuple[TurnRecord, ...] = ()
+    queued: Waiting = ()
     held: bool = Field(default=False, description="a person's stop came first: nothing begins before somebody says so")
 
 
@@ -53,7 +53,7 @@ class SentNow(QueueView):
 class WaitingPrompts(QueueView):
     """Query `queue` of `Thread`: what waits, with its whole prompts. Also answered by a thread that is closed."""
 
-    prompts: tuple[QueuedTurn, ...] = ()
+    prompts: Prompts = ()
 
 
 class StopSession(Command):
@@ -78,7 +78,7 @@ class ClosedThread(Record):
     """A thread that has ended, and what waited in it: every prompt is handed back."""
 
     stopped: InterruptResult | None = None
-    returned: tuple[QueuedTurn, ...] = ()
+    returned: Prompts = ()
 
 
 class ResumeQueue(Command):

@@ -20,9 +20,10 @@ _KINDS: Final[dict[Fault, type[TurnkeeperError]]] = {
 
 def to_application_error(error: TurnkeeperError) -> ApplicationError:
     """`error` as Temporal carries it: expected, so neither logged as a fault nor counted as one."""
+    failure = error.failure()
     return ApplicationError(
-        str(error),
-        error.failure(),
+        f"{failure.message} {failure.next_step}".strip(),
+        failure,
         type=error.detail_code,
         non_retryable=not error.retryable,
         category=ApplicationErrorCategory.BENIGN,

@@ -7,16 +7,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from turnkeeper.limits import MAX_SESSION_ID_CHARACTERS, TurnLimits
+from turnkeeper.limits import MAX_DIRECTORY_CHARACTERS, MAX_SESSION_ID_CHARACTERS, TurnLimits
 from turnkeeper.messages import Outcome
 from turnkeeper.observations import Failure, Refused, SessionMissing, Unreachable
 from turnkeeper.vocabulary import (
     Command,
+    Directory,
     EndpointName,
     Finding,
+    Id,
     Key,
+    Label,
+    NamespaceName,
+    QueueName,
     Reason,
     Record,
+    Said,
     SessionStatus,
     Standing,
     ThreadId,
@@ -28,19 +34,19 @@ class SessionReadRequest(Record):
     """Read a provider session, and change nothing."""
 
     endpoint: EndpointName
-    session_id: str
+    session_id: Id
 
 
 class SessionFound(Record):
     """The session exists."""
 
     kind: Literal["found"] = "found"
-    session_id: str
-    directory: str
+    session_id: Id
+    directory: Directory
     busy: bool = Field(description="it works on something, whoever asked for it")
-    parent_id: str | None = Field(default=None, description="of a child session")
+    parent_id: Id | None = Field(default=None, description="of a child session")
     thread_id: ThreadId | None = Field(default=None, description="the thread whose mark it carries")
-    namespace: str | None = Field(default=None, description="of that thread")
+    namespace: NamespaceName | None = Field(default=None, description="of that thread")
 
 
 SessionReading = Annotated[SessionFound | SessionMissing | Refused | Unreachable, Field(discriminator="kind")]
@@ -55,11 +61,11 @@ class Reconcile(Command):
 class TurnFinding(Record):
     """What a look showed of a running turn. Answer of `Turn`'s update, and its signal `turn_reconciled` to `Thread`."""
 
-    turn_id: str
-    token: str | None = None
+    turn_id: Id
+    token: Id | None = None
     finding: Finding
     standing: Standing | None = Field(default=None, description="as the latest reading shows it")
-    detail: str = ""
+    detail: Said = ""
     before: TurnState
     state: TurnState
     looked_at: datetime | None = Field(default=None, description="the latest reading that the provider answered")
@@ -71,11 +77,11 @@ class ThreadFinding(Record):
     """What was found of a thread, and what changed by it."""
 
     thread_id: ThreadId
-    session_id: str | None
-    turn_id: str | None = Field(default=None, description="the turn that ran when it was asked")
+    session_id: Id | None
+    turn_id: Id | None = Field(default=None, description="the turn that ran when it was asked")
     finding: Finding
     standing: Standing | None = None
-    detail: str = ""
+    detail: Said = ""
     before: SessionStatus
     status: SessionStatus
     turn_state: TurnState | None = None
@@ -100,7 +106,9 @@ class Adopt(Command):
     """Update `adopt` of `Thread`, and its signal twin `request_adopt`. The thread must never have had a prompt."""
 
     session_id: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SESSION_ID_CHARACTERS, pattern=r"^\S+$")]
-    directory: str | None = Field(default=None, description="refused if the session works in another one")
+    directory: Annotated[str, StringConstraints(max_length=MAX_DIRECTORY_CHARACTERS)] | None = Field(
+        default=None, description="refused if the session works in another one"
+    )
     limits: TurnLimits | None = Field(default=None, description="of the run that is taken over, if one is live")
 
 
@@ -109,17 +117,17 @@ class AdoptRequest(Record):
 
     endpoint: EndpointName
     thread_id: ThreadId
-    namespace: str
-    session_id: str
-    directory: str | None = None
+    namespace: NamespaceName
+    session_id: Id
+    directory: Directory | None = None
     limits: TurnLimits | None = None
 
 
 class LiveRun(Record):
     """What the session works on, or is about to."""
 
-    message_id: str
-    prompt: str = Field(description="its beginning")
+    message_id: Id
+    prompt: Label = Field(description="its beginning")
 
 
 class SessionTaken(Record):
@@ -135,9 +143,9 @@ TakeReport = SessionTaken | SessionMissing | Refused | Unreachable
 class Adoption(Record):
     """Yes, and this is what the thread needs to know."""
 
-    session_id: str
-    directory: str
-    task_queue: str
+    session_id: Id
+    directory: Directory
+    task_queue: QueueName
     limits: TurnLimits
     live: LiveRun | None = None
     max_running_turns: int | None = Field(default=None, description="turns need a place at the endpoint; None: none")
@@ -146,7 +154,7 @@ class Adoption(Record):
 class AdoptElsewhere(Record):
     """Other workers reach the endpoint: ask them. Nothing was checked or changed."""
 
-    ask_at: str = Field(description="their task queue")
+    ask_at: QueueName = Field(description="their task queue")
 
 
 AdoptReport = Adoption | AdoptElsewhere
@@ -156,9 +164,9 @@ class AdoptResult(Record):
     """What became of an adoption."""
 
     thread_id: ThreadId
-    session_id: str
-    directory: str
+    session_id: Id
+    directory: Directory
     status: SessionStatus
-    turn_id: str | None = Field(default=None, description="the turn that follows the live run; None: nothing ran")
-    run_id: str | None = None
+    turn_id: Id | None = Field(default=None, description="the turn that follows the live run; None: nothing ran")
+    run_id: Id | None = None
     repeated: bool = Field(default=False, description="the thread had this session already")

@@ -6,8 +6,9 @@ import hashlib
 from typing import Final
 
 from turnkeeper.errors import RefusedError
+from turnkeeper.limits import MAX_DIGEST_CHARACTERS
 
-DIGEST_CHARACTERS: Final = 16
+DIGEST_CHARACTERS: Final = MAX_DIGEST_CHARACTERS
 """Hexadecimal digits kept of a prompt's hash, to know it again: 64 bits, against mistakes and not against attacks."""
 
 

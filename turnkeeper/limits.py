@@ -18,8 +18,70 @@ from pydantic import (
     model_validator,
 )
 
+MAX_PAYLOAD_BYTES: Final = 2_000_000
+"""Bytes of one payload at most. Temporal takes 2 MiB (2,097,152); the rest is for encryption."""
+
 MAX_PROMPT_CHARACTERS: Final = 256 * 1024
-"""Characters of one prompt. A payload may hold 2 MB, a character up to 4 bytes of it, twice with the queue's copy."""
+"""Characters of one prompt: more than a model reads with attention."""
+
+MAX_PROMPT_BYTES: Final = 768 * 1024
+"""Bytes of one prompt as JSON: the longest in any alphabet of up to 3 bytes a character. Control characters take 6."""
+
+MAX_RULES_BYTES: Final = 64 * 1024
+"""Bytes of a thread's permission rules together, as JSON: they travel with every prompt that gives them."""
+
+MAX_WAITING_BYTES: Final = 900_000
+"""Bytes of all waiting prompts of a thread together with all that was given with them, and of those taken out of the
+queue and remembered: they travel in one payload when it continues as new."""
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""Bytes of all answers to one request together, as JSON."""
+
+MAX_FOLLOW_UP_BYTES: Final = 100_000
+"""Bytes that a lost turn's follow-up takes in the queue: no prompt of its own, but the rules of the lost one."""
+
+MAX_LISTED_BYTES: Final = 192 * 1024
+"""Bytes of the waiting turns in a list, without their prompts: 51 of them with keys of control characters."""
+
+MAX_RUNNING_TEXT: Final = 16 * 1024
+"""Characters of the text so far that a look brings while a turn runs: a long turn looks hundreds of times, and Temporal
+ends a workflow whose history has 50 MB."""
+
+MAX_TEXT_BYTES: Final = 512 * 1024
+"""Bytes of an outcome's text as JSON, whatever `text_limit` says: a snapshot holds it twice."""
+
+MAX_REQUESTS_BYTES: Final = 256 * 1024
+"""Bytes of the requests of one reading together, as JSON; the others show as these are answered."""
+
+MAX_ANSWERS_SHOWN_BYTES: Final = 256 * 1024
+"""Bytes of the answers in a turn's snapshot, as JSON: the newest of them."""
+
+MAX_ID_CHARACTERS: Final = 200
+"""Characters of an id that somebody else gave out. OpenCode's have 30, Temporal's run ids 36."""
+
+MAX_NAMESPACE_CHARACTERS: Final = 1000
+"""Temporal's own limit for names."""
+
+MAX_RUN_ID_CHARACTERS: Final = 36
+"""Characters of a run id of Temporal, a UUID."""
+
+MAX_TURN_ID_CHARACTERS: Final = 40
+"""Characters of a turn's id, which a thread gives out: `t1`, `t2`."""
+
+MAX_QUOTED_CHARACTERS: Final = 500
+"""Characters of an error or advice that a thread remembers of a turn."""
+
+MAX_DIGEST_CHARACTERS: Final = 16
+"""Characters of a prompt's digest."""
+
+PROMPT_START_CHARACTERS: Final = 80
+"""Characters of a prompt kept for lists: one line of a terminal."""
+
+MAX_LABEL_CHARACTERS: Final = 200
+"""Characters of a title, a tool's name or what stands for a whole text in a list."""
+
+MAX_SAID_CHARACTERS: Final = 1500
+"""Characters of a sentence about what happened: some of them quote a provider, cut to 500, and say what follows."""
 
 MAX_QUEUED_TURNS: Final = 50
 """Prompts waiting in one thread. More is a caller in a loop, not a person."""
@@ -54,6 +116,24 @@ MAX_PERMISSION_RULES: Final = 100
 MAX_PATTERN_CHARACTERS: Final = 500
 """Characters of a permission rule's pattern."""
 
+MAX_PATTERNS: Final = 20
+"""Patterns of one permission that somebody is asked for. They enter histories with every look."""
+
+MAX_OPTIONS: Final = 12
+"""Options of one question; what is not among them can be answered in one's own words."""
+
+LATEST_TOOLS: Final = 8
+"""Tool calls shown: what fits on a person's screen beside the rest."""
+
+MAX_BATCH: Final = 100
+"""Events of one signal: Temporal buffers at most 100 signals per workflow task."""
+
+ANSWERS_SHOWN: Final = 20
+"""Answers in a turn's snapshot: what a person reads, not an archive."""
+
+MAX_IDS: Final = 200
+"""Message ids of prompts in one list: waiting, steering and removed ones together are fewer."""
+
 MAX_REQUESTS_KEPT: Final = 200
 """Requests of one turn that it remembers with their answers, newest last."""
 
@@ -74,6 +154,9 @@ MAX_THREAD_EVENTS: Final = 2000
 
 MAX_RUNNING_TURNS: Final = 500
 """Most that an endpoint's limit may be. One OpenCode process is planned at tens of live turns."""
+
+PLACES_SHOWN: Final = 20
+"""Waiting threads that are shown by name."""
 
 MAX_PLACES_HELD: Final = 1000
 """Places that an endpoint keeps account of, 250 bytes each: twice the highest limit, for turns found running."""

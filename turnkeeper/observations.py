@@ -11,16 +11,38 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from turnkeeper.limits import TurnLimits
+from turnkeeper.limits import (
+    LATEST_TOOLS,
+    MAX_ANSWER_BYTES,
+    MAX_ANSWERS,
+    MAX_BATCH,
+    MAX_IDS,
+    MAX_OPTIONS,
+    MAX_PATTERN_CHARACTERS,
+    MAX_PATTERNS,
+    MAX_PROMPT_BYTES,
+    MAX_REQUESTS_BYTES,
+    MAX_TEXT_BYTES,
+    TurnLimits,
+)
 from turnkeeper.vocabulary import (
     AgentName,
+    AtMost,
+    AtMostBytes,
     Command,
+    Cut,
+    Directory,
     EndpointName,
     EventKind,
     Fault,
+    Id,
+    Label,
     ModelName,
+    NamespaceName,
     PermissionReply,
+    QueueName,
     Record,
+    Said,
     Standing,
     ThreadId,
 )
@@ -29,11 +51,11 @@ from turnkeeper.vocabulary import (
 class Failure(Record):
     """A failure in words for the person who has to act on it. Holds no secret and no address."""
 
-    code: str
+    code: Id
     fault: Fault
-    message: str
+    message: Said
     retryable: bool = False
-    next_step: str = ""
+    next_step: Said = ""
     overloaded: bool = Field(default=False, description="the server is there, did nothing, and asks to be left alone")
     retry_after: float | None = Field(default=None, description="seconds that it asks for; with `overloaded`")
 
@@ -53,26 +75,29 @@ class Usage(Record):
 class ToolUse(Record):
     """One tool call of the turn, as far as the provider stores it."""
 
-    name: str
-    status: str
-    title: str = ""
+    name: Label
+    status: Label
+    title: Label = ""
 
 
 class Option(Record):
     """A choice that a question offers."""
 
-    label: str
-    description: str = ""
+    label: Label
+    description: Label = ""
 
 
 class Question(Record):
     """One question of a request. Its own words are an answer too: the options are offers."""
 
-    text: str
-    header: str = ""
-    options: tuple[Option, ...] = ()
+    text: Said
+    header: Label = ""
+    options: Annotated[tuple[Option, ...], Cut(MAX_OPTIONS)] = ()
     multiple: bool = Field(default=False, description="several answers may be given")
 
+
+PatternAsked = Annotated[str, AtMost(MAX_PATTERN_CHARACTERS)]
+Ids = Annotated[tuple[Id, ...], AtMost(MAX_IDS)]
 
 RequestKind = Literal["permission", "question"]
 
@@ -80,23 +105,30 @@ RequestKind = Literal["permission", "question"]
 class OpenRequest(Record):
     """A permission or a question that the agent puts to a person. Bounded in every part."""
 
-    request_id: str
+    request_id: Id
     kind: RequestKind
-    session_id: str = Field(description="the session that asks: the turn's own, or a child's")
-    title: str
+    session_id: Id = Field(description="the session that asks: the turn's own, or a child's")
+    title: Label
     asked_at: datetime | None = Field(default=None, description="when the turn first saw it")
-    permission: str = Field(default="", description='what a permission is about, such as "bash"; any name')
-    patterns: tuple[str, ...] = Field(default=(), description="what it is asked for: commands, paths, addresses")
+    permission: Label = Field(default="", description='what a permission is about, such as "bash"; any name')
+    patterns: Annotated[tuple[PatternAsked, ...], AtMost(MAX_PATTERNS)] = Field(
+        default=(), description="what it is asked for: commands, paths, addresses"
+    )
     patterns_cut: bool = Field(default=False, description="not all of it is here: no rule may allow it")
-    questions: tuple[Question, ...] = ()
+    questions: Annotated[tuple[Question, ...], AtMost(MAX_ANSWERS)] = ()
+
+
+Requests = Annotated[tuple[OpenRequest, ...], AtMostBytes(MAX_REQUESTS_BYTES)]
 
 
 class Reply(Record):
     """An answer as the provider gets it. With neither of the first two it rejects a question."""
 
     permission: PermissionReply | None = None
-    answers: tuple[tuple[str, ...], ...] | None = Field(default=None, description="one entry for each question")
-    message: str = Field(default="", description="with a rejected permission: what to do instead; the turn goes on")
+    answers: Annotated[tuple[tuple[str, ...], ...], AtMostBytes(MAX_ANSWER_BYTES)] | None = Field(
+        default=None, description="one entry for each question"
+    )
+    message: Said = Field(default="", description="with a rejected permission: what to do instead; the turn goes on")
 
 
 class Seen(Record):
@@ -104,20 +136,22 @@ class Seen(Record):
 
     kind: Literal["seen"] = "seen"
     standing: Standing
-    detail: str = Field(description="the facts behind the standing, in one sentence")
-    fingerprint: str = Field(default="", description="changes whenever the provider stored progress of this turn")
-    message_id: str | None = None
-    text: str = ""
+    detail: Said = Field(description="the facts behind the standing, in one sentence")
+    fingerprint: Label = Field(default="", description="changes whenever the provider stored progress of this turn")
+    message_id: Id | None = None
+    text: Annotated[str, AtMostBytes(MAX_TEXT_BYTES)] = ""
     text_truncated: bool = False
     usage: Usage = Usage()
-    tools: tuple[ToolUse, ...] = Field(default=(), description="the latest tool calls, newest last, bounded")
+    tools: Annotated[tuple[ToolUse, ...], AtMost(LATEST_TOOLS)] = Field(
+        default=(), description="the latest tool calls, newest last, bounded"
+    )
     tool_calls: int = 0
     open_tools: int = Field(default=0, description="tool calls and child sessions in flight")
-    open_requests: tuple[OpenRequest, ...] = ()
+    open_requests: Requests = ()
     retry_at: datetime | None = None
     failure: Failure | None = None
-    steered: tuple[str, ...] = Field(default=(), description="message ids of further prompts of the turn, if stored")
-    unanswered: tuple[str, ...] = Field(default=(), description="those of them under which nothing stands yet")
+    steered: Ids = Field(default=(), description="message ids of further prompts of the turn, if stored")
+    unanswered: Ids = Field(default=(), description="those of them under which nothing stands yet")
 
 
 class NotThere(Record):
@@ -142,22 +176,22 @@ Observation = Annotated[Seen | NotThere | Unreachable, Field(discriminator="kind
 class ProviderEvent(Record):
     """A provider event in canonical form."""
 
-    id: str
+    id: Id
     kind: EventKind
-    session_id: str = ""
+    session_id: Id = ""
     at: datetime | None = None
     child: bool = Field(default=False, description="of a child session of the turn's session")
     count: int = Field(default=1, description="provider events folded into this one")
     cut_off: bool = Field(
         default=False, description="what the provider had begun may be dropped: it, or a connection to it, was gone"
     )
-    detail: str = ""
+    detail: Said = ""
 
 
 class ProviderEvents(Command):
     """Signal `provider_events`: a batch, because 25 events in one signal cost a tenth of an event of history each."""
 
-    events: tuple[ProviderEvent, ...]
+    events: Annotated[tuple[ProviderEvent, ...], AtMost(MAX_BATCH)]
 
 
 class SessionRequest(Record):
@@ -165,14 +199,14 @@ class SessionRequest(Record):
 
     endpoint: EndpointName
     thread_id: ThreadId
-    namespace: str
-    directory: str
-    session_id: str | None = Field(description="the session to resume; None: create one")
-    creation_key: str = Field(description="minted once a turn and kept in the session: tells one that we created")
+    namespace: NamespaceName
+    directory: Directory
+    session_id: Id | None = Field(description="the session to resume; None: create one")
+    creation_key: Id = Field(description="minted once a turn and kept in the session: tells one that we created")
     perhaps_created: bool = Field(
         default=False, description="an earlier try ended without an answer: look for its session before creating one"
     )
-    title: str = ""
+    title: Label = ""
     model: ModelName | None = None
     agent: AgentName | None = None
 
@@ -181,7 +215,7 @@ class SessionOpened(Record):
     """The session exists, belongs to the directory and carries our metadata."""
 
     kind: Literal["opened"] = "opened"
-    session_id: str
+    session_id: Id
     created: bool = False
 
 
@@ -202,7 +236,7 @@ class SessionBusy(Record):
     """The session works on something, and nothing of this turn was sent: OpenCode may drop what it gets now."""
 
     kind: Literal["busy"] = "busy"
-    session_id: str
+    session_id: Id
 
 
 SessionReport = Annotated[
@@ -214,7 +248,7 @@ class AdmitRequest(Record):
     """Is this start acceptable? Asked before anything is started."""
 
     endpoint: EndpointName
-    directory: str
+    directory: Directory
     model: ModelName | None = None
     agent: AgentName | None = None
     limits: TurnLimits | None = None
@@ -226,11 +260,11 @@ class AdmitRequest(Record):
 class Admission(Record):
     """Yes, and this is what the endpoint's configuration says about it."""
 
-    task_queue: str
-    directory: str = Field(description="absolute, links resolved, inside the endpoint's roots")
+    task_queue: QueueName
+    directory: Directory = Field(description="absolute, links resolved, inside the endpoint's roots")
     limits: TurnLimits
-    session_id: str | None = Field(default=None, description="the session, if it was to be opened and is")
-    creation_key: str | None = Field(default=None, description="of a session of which nobody knows if it was created")
+    session_id: Id | None = Field(default=None, description="the session, if it was to be opened and is")
+    creation_key: Id | None = Field(default=None, description="of a session of which nobody knows if it was created")
     max_running_turns: int | None = Field(default=None, description="turns need a place at the endpoint; None: none")
 
 
@@ -238,14 +272,14 @@ class PromptRequest(Record):
     """Deliver the prompt, unless it is there already."""
 
     endpoint: EndpointName
-    directory: str
-    session_id: str
-    message_id: str
-    prompt: str
+    directory: Directory
+    session_id: Id
+    message_id: Id
+    prompt: Annotated[str, AtMostBytes(MAX_PROMPT_BYTES)]
     fresh_session: bool = Field(
         default=False, description="the session was created for this prompt and nothing was ever sent to it: no look"
     )
-    withdraw: tuple[str, ...] = Field(
+    withdraw: Ids = Field(
         default=(), description="message ids that an earlier turn left unanswered: out of the session first"
     )
     model: ModelName | None = None
@@ -270,7 +304,7 @@ class PerhapsSent(Record):
 
     kind: Literal["perhaps_sent"] = "perhaps_sent"
     taken: bool = Field(default=False, description="the provider said that it took it, which proves nothing stored")
-    detail: str = ""
+    detail: Said = ""
 
 
 SubmitReport = Annotated[
@@ -283,19 +317,19 @@ class LookRequest(Record):
     """Read status, then messages, then open requests; give one observation."""
 
     endpoint: EndpointName
-    directory: str
-    session_id: str
-    message_id: str
+    directory: Directory
+    session_id: Id
+    message_id: Id
     text_limit: int
-    steers: tuple[str, ...] = Field(default=(), description="message ids of further prompts of this turn, oldest first")
+    steers: Ids = Field(default=(), description="message ids of further prompts of this turn, oldest first")
 
 
 class AbortRequest(Record):
     """Ask the provider to abort what the session runs, child sessions included."""
 
     endpoint: EndpointName
-    directory: str
-    session_id: str
+    directory: Directory
+    session_id: Id
 
 
 class AbortReport(Record):
@@ -309,9 +343,9 @@ class ReplyRequest(Record):
     """Give the provider the answer to a request."""
 
     endpoint: EndpointName
-    directory: str
-    session_id: str = Field(description="the session that asks")
-    request_id: str
+    directory: Directory
+    session_id: Id = Field(description="the session that asks")
+    request_id: Id
     kind: RequestKind
     reply: Reply
 
@@ -335,7 +369,7 @@ class RelayRequest(Record):
     """Keep reading an endpoint's event stream and wake the turns that its events are about."""
 
     endpoint: EndpointName
-    namespace: str
+    namespace: NamespaceName
 
 
 class RelayStatus(Command):
@@ -344,7 +378,7 @@ class RelayStatus(Command):
     attached: bool
     at: datetime
     attempt: int = 0
-    version: str = ""
+    version: Label = ""
     failure: Failure | None = None
     relay_since: datetime | None = Field(
         default=None, description="when Temporal gave this try to a worker, by the server's clock: workers' may jump"

@@ -7,18 +7,22 @@ Both sides carry their part through continue-as-new: a field is only ever added,
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 
+from turnkeeper.limits import MAX_PLACES_HELD, MAX_RUN_ID_CHARACTERS, MAX_WAITING_THREADS, PLACES_SHOWN
 from turnkeeper.observations import Failure
-from turnkeeper.vocabulary import EndpointName, Record, ThreadId
+from turnkeeper.vocabulary import AtMost, EndpointName, QueueName, Record, ThreadId
 
 
 class Ticket(Record):
     """One ask of one thread. The same ticket again is the same ask."""
 
     thread_id: ThreadId
-    chain: str = Field(description="first run id of the thread: a later thread of the same name is another one")
+    chain: Annotated[str, AtMost(MAX_RUN_ID_CHARACTERS)] = Field(
+        description="first run id of the thread: a later thread of the same name is another one"
+    )
     number: int = Field(description="counts the thread's asks; it has one at a time")
 
 
@@ -55,7 +59,7 @@ class PlaceRequest(Record):
     endpoint: EndpointName
     ticket: Ticket
     claim: bool = False
-    workflow_queue: str = Field(description="where workers take workflows")
+    workflow_queue: QueueName = Field(description="where workers take workflows")
 
 
 class CountRequest(Record):
@@ -67,7 +71,7 @@ class CountRequest(Record):
 class TurnCount(Record):
     """The threads whose turns run; bounded."""
 
-    thread_ids: tuple[ThreadId, ...]
+    thread_ids: Annotated[tuple[ThreadId, ...], AtMost(MAX_PLACES_HELD)]
     max_running_turns: int | None = Field(description="as the worker that counted is configured")
 
 
@@ -91,8 +95,10 @@ class Places(Record):
     """All that an endpoint knows of its places."""
 
     limit: int | None = None
-    held: tuple[HeldPlace, ...] = ()
-    waiting: tuple[Waiting, ...] = Field(default=(), description="first to be served first")
+    held: Annotated[tuple[HeldPlace, ...], AtMost(MAX_PLACES_HELD)] = ()
+    waiting: Annotated[tuple[Waiting, ...], AtMost(MAX_WAITING_THREADS)] = Field(
+        default=(), description="first to be served first"
+    )
     counted_at: datetime | None = Field(default=None, description="when the running turns were counted; None: never")
 
 
@@ -102,7 +108,9 @@ class PlacesShown(Record):
     limit: int | None
     held: int
     waiting: int
-    next: tuple[ThreadId, ...] = Field(default=(), description="threads that wait, first to be served first, bounded")
+    next: Annotated[tuple[ThreadId, ...], AtMost(PLACES_SHOWN)] = Field(
+        default=(), description="threads that wait, first to be served first"
+    )
 
 
 class OwnPlace(Record):

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
-from turnkeeper.limits import MAX_PLACES_HELD, MAX_WAITING_THREADS
+from turnkeeper.limits import MAX_PLACES_HELD, MAX_WAITING_THREADS, PLACES_SHOWN
 from turnkeeper.place_messages import AskForPlace, HeldPlace, PlaceAnswer, Places, PlacesShown, Ticket, Waiting
 
 COUNT_INTERVAL: Final = timedelta(seconds=60)
@@ -20,9 +20,6 @@ COUNT_INTERVAL: Final = timedelta(seconds=60)
 
 TO_BEGIN: Final = timedelta(seconds=60)
 """How long a place may be held without a turn that runs: it begins within a second, or its thread is dead."""
-
-SHOWN: Final = 20
-"""Waiting threads that are shown by name."""
 
 
 def asked(places: Places, ask: AskForPlace, now: datetime) -> Places:
@@ -91,7 +88,7 @@ def counted(places: Places, running: Collection[str] | None, limit: int | None, 
 
 def shown(places: Places) -> PlacesShown:
     """What a person sees of them."""
-    line = tuple(waiting.ticket.thread_id for waiting in places.waiting[:SHOWN])
+    line = tuple(waiting.ticket.thread_id for waiting in places.waiting[:PLACES_SHOWN])
     return PlacesShown(limit=places.limit, held=len(places.held), waiting=len(places.waiting), next=line)
 
 

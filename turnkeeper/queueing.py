@@ -14,13 +14,20 @@ from typing import Final
 
 from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.keys import prompt_digest
-from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_RECENT_TURNS, MAX_REMEMBERED_STOPS
+from turnkeeper.limits import (
+    MAX_QUEUED_CHARACTERS,
+    MAX_RECENT_TURNS,
+    MAX_REMEMBERED_STOPS,
+    MAX_WAITING_BYTES,
+    PROMPT_START_CHARACTERS,
+)
 from turnkeeper.messages import Outcome, TurnRecord
+from turnkeeper.sizes import encoded
 from turnkeeper.thread_messages import QueuedTurn, Refusal, StartTurn, ThreadState
 from turnkeeper.vocabulary import OnBusy, Reason, TurnState
 
-PROMPT_START_CHARACTERS: Final = 80
-"""Characters of a prompt kept for lists: one line of a terminal."""
+WEIGHT_OF_A_PLACE: Final = 3000
+"""Bytes, at most nearly, of what a thread adds to a prompt that waits: its limits, ids and times."""
 
 STEER_WITHOUT: Final = "Give the prompt again without naming a turn, if it shall run all the same."
 
@@ -62,7 +69,7 @@ def enqueued(state: ThreadState, queued: QueuedTurn) -> ThreadState:
     A prompt that is given after a stop was asked for says that the thread shall go on when the stop is done.
     """
     if may_steer(state, queued.start.on_busy):
-        return state.model_copy(update={"steering": (*state.steering, queued)})
+        return _bounded(state.model_copy(update={"steering": (*state.steering, queued)}))
     first = queued.start.on_busy is OnBusy.INTERRUPT
     queue = (queued, *state.queue) if first else (*state.queue, queued)
     go_on = state.go_on_after_stop or state.stopping
@@ -341,11 +348,21 @@ def _not_waiting(state: ThreadState, turn_id: str, next_step: str) -> RefusedErr
 
 def _bounded(state: ThreadState) -> ThreadState:
     """What was removed is remembered, newest first, as far as the queue leaves room in one payload."""
-    room = MAX_QUEUED_CHARACTERS - sum(len(queued.start.prompt) for queued in state.queue)
+    if not state.removed:
+        return state
+    waiting = (*state.steering, *state.queue)
+    room = MAX_QUEUED_CHARACTERS - sum(len(queued.start.prompt) for queued in waiting)
+    bytes_left = MAX_WAITING_BYTES - sum(map(weight, waiting))
     kept: list[QueuedTurn] = []
     for turn in reversed(state.removed[-MAX_RECENT_TURNS:]):
         room -= len(turn.start.prompt)
-        if room < 0:
+        bytes_left -= weight(turn)
+        if room < 0 or bytes_left < 0:
             break
         kept.append(turn)
     return state.model_copy(update={"removed": tuple(reversed(kept))})
+
+
+def weight(queued: QueuedTurn) -> int:
+    """Bytes of a waiting prompt and of all that was given with it, as they are sent."""
+    return encoded(queued.start) + WEIGHT_OF_A_PLACE

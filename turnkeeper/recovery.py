@@ -64,7 +64,11 @@ class ThreadRecovery:
         with refusing_bad_input():
             command = Adopt(session_id=session_id, directory=directory, limits=limits)
             thread = ThreadInput(
-                thread_id=thread_id or session_id, endpoint=endpoint, directory=directory or "", admits_beside=True
+                thread_id=thread_id or session_id,
+                endpoint=endpoint,
+                directory=directory or "",
+                admits_beside=True,
+                counts_bytes=True,
             )
         with explaining(f"thread {thread.thread_id!r}"):
             result = await update_or_keep(

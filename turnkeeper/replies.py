@@ -10,10 +10,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, assert_never
 
+from turnkeeper.limits import ANSWERS_SHOWN
 from turnkeeper.observations import Gone, OpenRequest, Refused, Replied, Reply, ReplyReport, Unreachable
 from turnkeeper.permissions import action_for
 from turnkeeper.readings import doubled, unreachable
-from turnkeeper.requests import ANSWERS_SHOWN, find, is_unanswered
+from turnkeeper.requests import find, is_unanswered
 from turnkeeper.turn import (
     AnswerGiven,
     AnswerRefused,

@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 from turnkeeper.errors import RefusedError
-from turnkeeper.limits import MAX_REQUESTS_KEPT
+from turnkeeper.limits import ANSWERS_SHOWN, MAX_ANSWERS_SHOWN_BYTES, MAX_REQUESTS_KEPT
 from turnkeeper.messages import Answer, AnswerResult
 from turnkeeper.observations import Failure, Observation, OpenRequest, Question, Reply, Seen
+from turnkeeper.sizes import newest_within
 from turnkeeper.turn import Asked, Turn
 from turnkeeper.vocabulary import AnsweredBy, AnswerState, Fault, PermissionReply, Reason, Standing, TurnState
-
-ANSWERS_SHOWN: Final = 20
-"""Answers in a turn's snapshot: what a person reads, not an archive."""
 
 # --- what is open --------------------------------------------------------------------------------------------------
 
@@ -198,4 +195,5 @@ def answers_shown(turn: Turn, turn_id: str) -> tuple[AnswerResult, ...]:
         AnswerResult(turn_id=turn_id, request_id=said.request_id, state=AnswerState.REFUSED, failure=said.failure)
         for said in turn.refused_answers
     )
-    return (*(result for result in results if result is not None), *refused)[-ANSWERS_SHOWN:]
+    newest = (*(result for result in results if result is not None), *refused)[-ANSWERS_SHOWN:]
+    return newest_within(newest, MAX_ANSWERS_SHOWN_BYTES)

@@ -15,11 +15,19 @@ from typing import Final
 from turnkeeper import own_place, queueing
 from turnkeeper.errors import RefusedError, bounded
 from turnkeeper.keys import key_reused, prompt_digest
-from turnkeeper.limits import MAX_QUEUED_CHARACTERS, MAX_QUEUED_TURNS, MAX_RECENT_TURNS, MAX_REMEMBERED_KEYS
+from turnkeeper.limits import (
+    MAX_QUEUED_CHARACTERS,
+    MAX_QUEUED_TURNS,
+    MAX_RECENT_TURNS,
+    MAX_REMEMBERED_KEYS,
+    MAX_WAITING_BYTES,
+)
 from turnkeeper.messages import Evidence, Outcome, TurnRecord
 from turnkeeper.observations import Admission
 from turnkeeper.outcomes import session_after
 from turnkeeper.queueing import record
+from turnkeeper.refusals import start_too_big
+from turnkeeper.sizes import encoded
 from turnkeeper.thread_messages import QueuedTurn, Refusal, StartTurn, StartTurnResult, ThreadSnapshot, ThreadState
 from turnkeeper.turn import IllegalTransitionError
 from turnkeeper.vocabulary import EvidenceKind, OnBusy, SessionStatus, TurnState
@@ -41,6 +49,8 @@ def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
     if (earlier := _known(state, start.idempotency_key)) is not None:
         turn_id, digest = earlier
         return key_reused(turn_id, digest, prompt_digest(start.prompt))
+    if state.counts_bytes and (error := start_too_big(start)) is not None:
+        return error
     if state.closed:
         return RefusedError("The thread is closed.", code="thread_closed", next_step="Use another thread.")
     if (error := queueing.steer_refusal(state, start)) is not None:
@@ -58,7 +68,15 @@ def refusal(state: ThreadState, start: StartTurn) -> RefusedError | None:
     if busy and waiting > MAX_QUEUED_CHARACTERS:
         message = f"The waiting prompts would have {waiting} characters together; {MAX_QUEUED_CHARACTERS} are allowed."
         return RefusedError(message, code="queue_full", next_step="Wait for the running turn.")
-    return None
+    return _too_many_bytes(state, start) if busy and state.counts_bytes else None
+
+
+def _too_many_bytes(state: ThreadState, start: StartTurn) -> RefusedError | None:
+    size = sum(map(queueing.weight, (*state.steering, *state.queue))) + encoded(start) + queueing.WEIGHT_OF_A_PLACE
+    if size <= MAX_WAITING_BYTES:
+        return None
+    message = f"The waiting prompts would have {size} bytes together, rules included; {MAX_WAITING_BYTES} are allowed."
+    return RefusedError(message, code="queue_full", next_step="Wait for the running turn.")
 
 
 def knows(state: ThreadState, start: StartTurn) -> bool:
@@ -158,7 +176,7 @@ def settled(
             "why": outcome.why,
             "completed_at": outcome.completed_at,
             "error": bounded(error) if error else None,
-            "next_step": outcome.failure.next_step or None if outcome.failure is not None else None,
+            "next_step": bounded(outcome.failure.next_step) or None if outcome.failure is not None else None,
             "context_lost": context_lost,
         }
     )

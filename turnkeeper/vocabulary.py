@@ -6,11 +6,19 @@ Pure: neither Temporal nor HTTP.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
-from turnkeeper.limits import MAX_KEY_CHARACTERS
+from turnkeeper.limits import (
+    MAX_DIRECTORY_CHARACTERS,
+    MAX_ID_CHARACTERS,
+    MAX_KEY_CHARACTERS,
+    MAX_LABEL_CHARACTERS,
+    MAX_NAMESPACE_CHARACTERS,
+    MAX_SAID_CHARACTERS,
+)
 
 
 class SessionStatus(StrEnum):
@@ -182,6 +190,36 @@ class OnLost(StrEnum):
     CONTINUE = "continue"  # a follow-up prompt in the same session, at most `max_continues` times in a row
 
 
+class AtMost:
+    """Marks how long a text or a list of the contract gets, in characters or entries.
+
+    Reading a longer one never fails: every later version must read what a running workflow has in its history.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Declare the limit; whoever makes the value keeps it."""
+        self.limit = limit
+
+
+class Cut(AtMost):
+    """The same of what may be shorter than it was: it is cut to that when the record is made."""
+
+    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._cut, handler(source))
+
+    def _cut(self, value: Any) -> Any:  # noqa: ANN401 - a text or a tuple
+        return value[: self.limit] if len(value) > self.limit else value
+
+
+class AtMostBytes:
+    """Marks how big a value gets as JSON. Fields with the same `together` are so big together."""
+
+    def __init__(self, limit: int, together: str = "") -> None:
+        """Declare the limit; whoever makes the value keeps it."""
+        self.limit = limit
+        self.together = together
+
+
 class Record(BaseModel):
     """Base of everything we write: immutable, tolerant of fields from a newer version."""
 
@@ -196,6 +234,12 @@ class Command(BaseModel):
 
 THREAD_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
+Id = Annotated[str, AtMost(MAX_ID_CHARACTERS)]
+Directory = Annotated[str, AtMost(MAX_DIRECTORY_CHARACTERS)]
+QueueName = Annotated[str, AtMost(MAX_ID_CHARACTERS)]
+NamespaceName = Annotated[str, AtMost(MAX_NAMESPACE_CHARACTERS)]
+Label = Annotated[str, Cut(MAX_LABEL_CHARACTERS)]
+Said = Annotated[str, Cut(MAX_SAID_CHARACTERS)]
 ThreadId = Annotated[str, StringConstraints(pattern=THREAD_ID_PATTERN)]
 EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARACTERS, pattern=r"\S")]

@@ -20,9 +20,11 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.continuation import continued
     from turnkeeper.errors import RefusedError, ServiceUnavailableError, bounded
     from turnkeeper.failures import to_application_error
+    from turnkeeper.limits import PROMPT_START_CHARACTERS
     from turnkeeper.messages import Interrupt, Outcome, StopFailed, TurnInput, TurnResult, turn_workflow_id
     from turnkeeper.observations import Admission, AdmitRequest, SessionRequest
     from turnkeeper.outcomes import workflow_lost
+    from turnkeeper.refusals import start_too_big
     from turnkeeper.search_attributes import ENDPOINT, STATE, THREAD
     from turnkeeper.thread_messages import (
         QueuedTurn,
@@ -61,6 +63,9 @@ depends on that order, so where there can be one the order has to be in history.
 HOLD_AFTER_STOP: Final = "hold-after-stop"
 """Patch: what waits is held after a person's stop."""
 
+COUNT_BYTES: Final = "count-bytes"
+"""Patch: prompts and queues are bounded in bytes, not in characters alone."""
+
 _NOT_ADMITTED: Final = ServiceUnavailableError(
     "The start could not be checked in time.", code="not_admitted", next_step="Try again; nothing was started."
 )
@@ -75,6 +80,8 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption, ThreadPlaces):
         """Take over what an earlier run of this thread carried."""
         self._input = thread
         self._state = thread.carried or ThreadState()
+        if not self._state.counts_bytes and (thread.counts_bytes or workflow.patched(COUNT_BYTES)):
+            self._state = self._state.model_copy(update={"counts_bytes": True})
         self._turn: workflow.ChildWorkflowHandle[object, TurnResult] | None = None
         self._last: tuple[str, Outcome] | None = None
         self._stop_early: Interrupt | None = None
@@ -145,7 +152,7 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption, ThreadPlaces):
 
     @start_turn.validator
     def _check_start(self, start: StartTurn) -> None:
-        error = self._mismatch(start) or threads.refusal(self._state, start)
+        error = self._mismatch(start) or start_too_big(start) or threads.refusal(self._state, start)
         if error is not None:
             raise to_application_error(error)
 
@@ -319,7 +326,7 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption, ThreadPlaces):
                     parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                     search_attributes=attributes,
                     task_timeout=TURN_TASK_TIMEOUT,
-                    static_summary=bounded(turn.prompt, queueing.PROMPT_START_CHARACTERS),
+                    static_summary=bounded(turn.prompt, PROMPT_START_CHARACTERS),
                 )
             except WorkflowAlreadyStartedError:
                 await workflow.sleep(PREDECESSOR_PAUSE, summary="an earlier turn of this thread id winds down")

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from turnkeeper.failures import to_application_error
     from turnkeeper.messages import Answer, AnswerResult
     from turnkeeper.observations import OpenRequest, Reply, ReplyRequest
+    from turnkeeper.refusals import answer_too_big
     from turnkeeper.replies import rejection
     from turnkeeper.turn import AnswerGiven, AnswerRefused, Dismiss, Dismissed, ReplyReported, ReplyStarted, SendReply
     from workflows import calls
@@ -22,6 +23,9 @@ with workflow.unsafe.imports_passed_through():
 
 DISMISS_AT_END: Final = "dismiss-at-end"
 """Patch: what a turn left open in the provider is closed before it settles."""
+
+COUNT_ANSWER_BYTES: Final = "count-answer-bytes"
+"""Patch: an answer is bounded in bytes. Only turns that got a bigger one have the marker."""
 
 DISMISS_LIMIT: Final = timedelta(seconds=5)
 """How long a turn's end waits for that. OpenCode answers in milliseconds; the end itself is known already."""
@@ -39,13 +43,16 @@ class TurnAnswers(TurnCalls):
 
     @answer.validator
     def _check_answer(self, command: Answer) -> None:
-        if (error := requests.refusal(self._turn, command)) is not None:
+        if (error := answer_too_big(command) or requests.refusal(self._turn, command)) is not None:
             raise to_application_error(error)
 
     @workflow.signal(description="The twin of `answer` for when no worker is up.")
     def request_answer(self, command: Answer) -> None:
         """Like `answer`; what would be refused there shows among the turn's answers, with the reason."""
-        if (error := requests.refusal(self._turn, command)) is not None:
+        error = answer_too_big(command)
+        if error is not None and not workflow.patched(COUNT_ANSWER_BYTES):
+            error = None
+        if (error := error or requests.refusal(self._turn, command)) is not None:
             self._learn(AnswerRefused(command.request_id, error.failure()))
         else:
             self._learn(AnswerGiven(command.request_id, requests.reply_to(self._turn, command)))

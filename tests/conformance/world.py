@@ -203,7 +203,12 @@ class World:
     async def carry(self, state: ThreadState) -> None:
         """A thread that continues as new from `state`."""
         thread = ThreadInput(
-            thread_id=self.thread_id, endpoint=self.endpoint, directory=DIRECTORY, carried=state, admits_beside=True
+            thread_id=self.thread_id,
+            endpoint=self.endpoint,
+            directory=DIRECTORY,
+            carried=state,
+            admits_beside=True,
+            counts_bytes=True,
         )
         await self.workers.client.start_workflow(
             "Thread",

@@ -7,8 +7,10 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
+from temporalio.client import Client
 
 from tests.unit.cli_stand_ins import (
     SETTLED,
@@ -27,7 +29,7 @@ from turnkeeper.cli import app, endings
 from turnkeeper.cli.endings import Exit
 from turnkeeper.cli.names import thread_for_key
 from turnkeeper.cli.service import CONNECTION_VARIABLES, Service
-from turnkeeper.client import ThreadSummary
+from turnkeeper.client import ThreadSummary, Turnkeeper
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
 from turnkeeper.messages import InterruptResult
 from turnkeeper.observations import Failure
@@ -398,3 +400,13 @@ def test_show_says_what_was_lost_and_what_to_do(capsys: Said) -> None:
     assert "what to do: Check the directory, then prompt again." in said
     assert "t1 interrupted: provider_lost_turn, context lost" in said
     assert "t2 running, continues t1" in said
+
+
+def test_a_prompt_that_is_too_big_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch, capsys: Said) -> None:
+    """By the client itself, before Temporal is asked: there is none here."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("\x1b" * 200_000))
+    keeper = cast("ScriptedKeeper", Turnkeeper(cast("Client", None)))
+    assert app.execute(["run", "-"], connector_of(keeper)) == Exit.NOT_FOLLOWED
+    said = capsys.readouterr().err
+    assert "The prompt has 1200002 bytes (200000 characters); 786432 are allowed." in said
+    assert "Write it to a file" in said

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.coalescing import MAX_BATCH, MAX_WAITING, PROGRESS_LAST, TOKENS_FIRST, TOOLS_FIRST, Mailbox
+from turnkeeper.coalescing import MAX_WAITING, PROGRESS_LAST, TOKENS_FIRST, TOOLS_FIRST, Mailbox
+from turnkeeper.limits import MAX_BATCH
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.vocabulary import EventKind
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.unit.opencode_on_paper import DIRECTORY, SECRETS, SESSION, PaperOpenCode, as_json, driver_of, session
-from turnkeeper.limits import MAX_ANSWERS
+from turnkeeper.limits import MAX_ANSWERS, MAX_OPTIONS, MAX_PATTERNS
 from turnkeeper.observations import AbortRequest, Gone, Refused, Replied, Reply, ReplyRequest, Unreachable
 from turnkeeper.opencode import asked
 from turnkeeper.opencode.asked import open_request
@@ -147,7 +147,7 @@ def test_a_permission_keeps_its_patterns_as_they_are() -> None:
 def test_what_was_cut_says_so(patterns: tuple[str, ...]) -> None:
     found = open_request(PermissionRequest(id="per_1", session_id=SESSION, permission="edit", patterns=patterns))
     assert found.patterns_cut
-    assert len(found.patterns) <= asked.MAX_PATTERNS
+    assert len(found.patterns) <= MAX_PATTERNS
 
 
 def test_a_question_is_bounded_in_every_part() -> None:
@@ -158,7 +158,7 @@ def test_a_question_is_bounded_in_every_part() -> None:
     assert len(found.questions) == MAX_ANSWERS
     question = found.questions[0]
     assert question.multiple
-    assert (len(question.text), len(question.options)) == (asked.MAX_QUESTION, asked.MAX_OPTIONS)
+    assert (len(question.text), len(question.options)) == (asked.MAX_QUESTION, MAX_OPTIONS)
     assert len(question.options[0].label) == asked.MAX_LABEL
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.scripted_turn import T0
 from turnkeeper import places
-from turnkeeper.limits import MAX_PLACES_HELD, MAX_WAITING_THREADS
+from turnkeeper.limits import MAX_PLACES_HELD, MAX_WAITING_THREADS, PLACES_SHOWN
 from turnkeeper.place_messages import AskForPlace, PlaceAnswer, Places, Ticket
 
 COUNTED: Final = Places(limit=2, counted_at=T0)
@@ -135,7 +135,7 @@ def test_what_is_kept_is_bounded() -> None:
 def test_what_is_shown_is_short() -> None:
     shown = places.shown(asked(COUNTED, *(ask(f"t{number}") for number in range(100))))
     assert (shown.limit, shown.held, shown.waiting) == (2, 2, 98)
-    assert shown.next == tuple(f"t{number}" for number in range(2, 2 + places.SHOWN))
+    assert shown.next == tuple(f"t{number}" for number in range(2, 2 + PLACES_SHOWN))
 
 
 class Said(Enum):

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
 from temporalio import testing
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from turnkeeper.codec import converter_of
 from turnkeeper.dev.temporal_server import COMMANDS, SPEED, TIME_SKIPPING, find_temporal
 from turnkeeper.search_attributes import ALL
 
@@ -33,7 +33,7 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
     async with await start(
         dev_server_existing_path=str(find_temporal()),
         dev_server_extra_args=[part for flag in flags for part in ("--dynamic-config-value", flag)],
-        data_converter=pydantic_data_converter,
+        data_converter=converter_of(None),
         search_attributes=ALL,
         **options,
     ) as environment:

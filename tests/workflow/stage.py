@@ -140,7 +140,14 @@ class Stage:
         return await self.keeper.start_turn(thread_id, prompt, endpoint=self.endpoint, directory=DIRECTORY, **more)
 
     def thread_input(self, thread_id: str, **more: Any) -> ThreadInput:  # noqa: ANN401 - as the model takes them
-        return ThreadInput(thread_id=thread_id, endpoint=self.endpoint, directory=DIRECTORY, admits_beside=True, **more)
+        return ThreadInput(
+            thread_id=thread_id,
+            endpoint=self.endpoint,
+            directory=DIRECTORY,
+            admits_beside=True,
+            counts_bytes=True,
+            **more,
+        )
 
     @staticmethod
     def prompt(text: str = "Fix the failing test", key: str | None = None, **more: Any) -> StartTurn:  # noqa: ANN401 - as above

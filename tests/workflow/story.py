@@ -221,7 +221,9 @@ class World:
 
     async def adopt_kept(self) -> None:
         self.theirs_begun(live=True)
-        thread = ThreadInput(thread_id=self.thread, endpoint=ENDPOINT, directory=DIRECTORY, admits_beside=True)
+        thread = ThreadInput(
+            thread_id=self.thread, endpoint=ENDPOINT, directory=DIRECTORY, admits_beside=True, counts_bytes=True
+        )
         command = Adopt(session_id=THEIRS, limits=SHORT)
         await signal_with_start(self.stage.client, self.stage.queue, thread, "request_adopt", command)
         self.exists = True

@@ -5,29 +5,55 @@ Patterns and options are kept as they are, only bounded: rules must match the on
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from turnkeeper.limits import MAX_ANSWERS
+from turnkeeper.limits import MAX_ANSWERS, MAX_OPTIONS, MAX_PATTERN_CHARACTERS, MAX_PATTERNS, MAX_REQUESTS_BYTES
 from turnkeeper.observations import OpenRequest, Option, Question
 from turnkeeper.opencode.wire import PermissionRequest, QuestionItem, QuestionRequest
 from turnkeeper.opencode.wording import foreign
+from turnkeeper.sizes import encoded
 
 MAX_TITLE: Final = 200  # characters of a request's title: one line on a terminal
-
-MAX_PATTERNS: Final = 20
-"""Of one permission. They enter histories with every look."""
-
-MAX_PATTERN: Final = 500
-"""Characters of each: longer than most command lines."""
 
 MAX_QUESTION: Final = 1000
 """Characters of a question: what a person reads before an answer."""
 
-MAX_OPTIONS: Final = 12
-"""Of one question; what is not among them can be answered in one's own words."""
-
 MAX_LABEL: Final = 120  # characters; OpenCode asks its model for one to five words
 MAX_DESCRIPTION: Final = 200  # characters of what an option means
+
+
+MAX_SHORT_QUESTION: Final = 200
+"""Characters of a question whose request would be too big, which then has no descriptions either."""
+
+
+def open_requests(requests: Iterable[PermissionRequest | QuestionRequest]) -> tuple[OpenRequest, ...]:
+    """As many of them as one reading may hold; the others show as these are answered."""
+    kept: list[OpenRequest] = []
+    left = MAX_REQUESTS_BYTES
+    for request in requests:
+        said = _fitting(open_request(request))
+        left -= encoded(said) + 1
+        if left < 0:
+            break
+        kept.append(said)
+    return tuple(kept)
+
+
+def _fitting(request: OpenRequest) -> OpenRequest:
+    """Labels stay as they are: they are the answers."""
+    if encoded(request) < MAX_REQUESTS_BYTES:
+        return request
+    short = tuple(
+        question.model_copy(
+            update={
+                "text": question.text[:MAX_SHORT_QUESTION],
+                "options": tuple(option.model_copy(update={"description": ""}) for option in question.options),
+            }
+        )
+        for question in request.questions
+    )
+    return request.model_copy(update={"questions": short})
 
 
 def open_request(request: PermissionRequest | QuestionRequest) -> OpenRequest:
@@ -41,7 +67,7 @@ def open_request(request: PermissionRequest | QuestionRequest) -> OpenRequest:
             title=foreign(title, MAX_TITLE),
             questions=tuple(_question(item) for item in request.questions[:MAX_ANSWERS]),
         )
-    kept = tuple(pattern[:MAX_PATTERN] for pattern in request.patterns[:MAX_PATTERNS])
+    kept = tuple(pattern[:MAX_PATTERN_CHARACTERS] for pattern in request.patterns[:MAX_PATTERNS])
     title = f"{request.permission}: {', '.join(request.patterns)}" if request.patterns else request.permission
     return OpenRequest(
         request_id=request.id,

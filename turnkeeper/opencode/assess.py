@@ -16,12 +16,14 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
+from turnkeeper.limits import MAX_RUNNING_TEXT, MAX_TEXT_BYTES
 from turnkeeper.observations import NotThere, OpenRequest, Seen
 from turnkeeper.opencode import evidence
-from turnkeeper.opencode.asked import open_request
+from turnkeeper.opencode.asked import open_requests
 from turnkeeper.opencode.failures import failure_of_message
 from turnkeeper.opencode.family import Family, find_family, is_shell_call
 from turnkeeper.opencode.wire import Message, PermissionRequest, QuestionRequest, StatusEntry
+from turnkeeper.sizes import fitting
 from turnkeeper.vocabulary import Standing
 
 ABORT_ERROR: Final = "MessageAbortedError"
@@ -30,6 +32,8 @@ PERSON_SAID_NO: Final = ("The user rejected permission", "The user dismissed")
 
 SAID_WHY: Final = "with the following feedback"
 """In the error of a refusal that told the agent what to do instead: the agent goes on from there."""
+
+_AT_WORK: Final = frozenset({Standing.RUNNING, Standing.WAITING, Standing.UNSTARTED})
 
 MAX_REQUESTS: Final = 20
 """Open requests of one reading; the others show as these are answered."""
@@ -69,14 +73,16 @@ def assess(
     requests = _open_requests(snapshot, family)
     standing = _standing(snapshot, family, waiting=bool(requests))
     text = evidence.answer_text(family)
+    most = min(text_limit, MAX_RUNNING_TEXT) if standing in _AT_WORK else text_limit
+    kept = fitting(text[:most], MAX_TEXT_BYTES)
     last = family.last
     return Seen(
         standing=standing,
         detail=evidence.describe(standing, snapshot.status, family, requests),
         fingerprint=evidence.fingerprint(snapshot.status, family, [child.progress for child in snapshot.children]),
         message_id=last.info.id if last else None,
-        text=text[:text_limit],
-        text_truncated=len(text) > text_limit,
+        text=kept,
+        text_truncated=len(text) > len(kept),
         usage=evidence.usage(family),
         tools=evidence.latest_tools(family, directory),
         tool_calls=sum(1 for _ in family.tool_parts()),
@@ -164,7 +170,7 @@ def _open_requests(snapshot: Snapshot, family: Family) -> tuple[OpenRequest, ...
             request.session_id == session_id and open_calls and (not request.tool or request.tool.call_id in open_calls)
         )
     )
-    return tuple(open_request(request) for request in islice(ours, MAX_REQUESTS))
+    return open_requests(islice(ours, MAX_REQUESTS))
 
 
 def _retry_at(status: StatusEntry | None) -> datetime | None:

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from turnkeeper.errors import bounded
+from turnkeeper.limits import LATEST_TOOLS
 from turnkeeper.observations import OpenRequest, ToolUse, Usage
 from turnkeeper.opencode.family import Family
 from turnkeeper.opencode.wire import Message, Part, StatusEntry, ToolState
 from turnkeeper.opencode.wording import foreign
 from turnkeeper.vocabulary import Standing
-
-LATEST_TOOLS: Final = 8
-"""Tool calls shown: what fits on a person's screen beside the rest."""
 
 MAX_TOOL_TITLE: Final = 120
 """Characters of a tool call's title: one line on a terminal."""
