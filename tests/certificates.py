@@ -106,7 +106,10 @@ async def tls_before(port: int, context: ssl.SSLContext | None, host: str = LOOP
         serving.add(task)
         try:
             upstream_reader, upstream = await asyncio.open_connection(LOOPBACK, port)
-            await asyncio.gather(_pump(reader, upstream), _pump(upstream_reader, writer))
+            try:
+                await asyncio.gather(_pump(reader, upstream), _pump(upstream_reader, writer))
+            finally:
+                upstream.transport.abort()
         except asyncio.CancelledError:
             pass  # the proxy is closed
         finally:
