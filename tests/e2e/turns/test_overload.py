@@ -21,6 +21,7 @@ from turnkeeper.client import StartedTurn
 from turnkeeper.dev.conversation import Purpose
 from turnkeeper.dev.model import RecordedCall, ScriptedModel
 from turnkeeper.dev.opencode_server import OpenCodeServer
+from turnkeeper.messages import TurnResult
 from turnkeeper.settings import WorkerSettings
 from turnkeeper.vocabulary import Reason
 
@@ -86,7 +87,13 @@ async def test_a_crowd_of_prompts_runs_a_few_at_a_time_and_each_thread_in_turn(
             prompt = f"{number} {plan(slow_text(0.5))}"
             started.append(await deployment.start(prompt, thread=names[number % THREADS], limits=PATIENT))
         given = loop.time() - began
-        results = await asyncio.gather(*(deployment.settled(one, within=WITHIN) for one in started))
+
+        async def of_thread(number: int) -> list[TurnResult]:
+            """One after the other: who waits asks twice a second, and two hundred who wait keep a worker busy."""
+            return [await deployment.settled(one, within=WITHIN) for one in started[number::THREADS]]
+
+        per_thread = await asyncio.gather(*(of_thread(number) for number in range(THREADS)))
+        results = [result for thread in per_thread for result in thread]
         took = loop.time() - began
         places = (await deployment.keeper.endpoint(deployment.endpoint)).places
         grown = resident() - before
