@@ -116,7 +116,7 @@ def constants() -> Iterable[tuple[str, int, str]]:
     for node, following in pairwise(body):
         match node, following:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                yield name, getattr(limits, name), text
+                yield name, getattr(limits, name), " ".join(text.split())
             case _:
                 pass
 

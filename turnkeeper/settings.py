@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -181,6 +182,18 @@ class Settings(_Strict):
 
     endpoints: dict[EndpointName, EndpointSettings] = Field(min_length=1)
     worker: WorkerSettings = WorkerSettings()
+
+    @model_validator(mode="after")
+    def _slots_beside_relays(self) -> Self:
+        """A relay holds a slot for as long as it runs, whoever started it: all of a queue may come to one worker."""
+        slots = self.worker.max_concurrent_activities
+        for queue, relays in Counter(endpoint.task_queue for endpoint in self.endpoints.values()).items():
+            if relays >= slots:
+                raise ValueError(
+                    f"worker.max_concurrent_activities is {slots}, and the relays of {relays} endpoints on the queue"
+                    f" {queue!r} would take them all: set it to {relays + 1} at least"
+                )
+        return self
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, path: Path | None = None) -> Settings:

@@ -21,7 +21,7 @@ WORKER_DIED: Final = 8.0
 """Another worker is up: the workflow's task is given to it after 5 s, an activity after its heartbeat timeout."""
 
 PROVIDER_BACK: Final = 5.0
-"""OpenCode is reachable again: the longest pause between two tries is 3 s, then the second reading."""
+"""OpenCode is reachable again: the relay tries every second and then makes turns look; 2 s later the second reading."""
 
 CALL_HANGS: Final = 5.0
 """The product's default `request_timeout`: a call into a wire that swallows it is given up so late."""

@@ -127,6 +127,11 @@ def test_the_password_is_looked_for_in_the_given_environment(tmp_path: Path) -> 
         (ENDPOINT + "[worker]\ntiemout = 3", "worker.tiemout", "graceful_shutdown"),
         (ENDPOINT + "[worker]\nlog_level = 'LOUD'", "worker.log_level", "'DEBUG'"),
         (ENDPOINT + "[worker]\nmax_concurrent_activities = 1", "worker.max_concurrent_activities", "1"),
+        (
+            ENDPOINT + ENDPOINT.replace("local", "other") + "[worker]\nmax_concurrent_activities = 2",
+            "configuration",
+            "the relays of 2 endpoints on the queue 'turnkeeper' would take them all: set it to 3 at least",
+        ),
         (ENDPOINT + "[woker]", "woker", "an unknown setting; allowed: endpoints, worker."),
         (ENDPOINT + "password = 'a'\npassword_env = 'B'", "endpoints.local", "one of password"),
         (ENDPOINT + "password_env = 'NOT_SET_ANYWHERE'", "password_env", "NOT_SET_ANYWHERE"),
