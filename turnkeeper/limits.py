@@ -24,7 +24,7 @@ MAX_PAYLOAD_BYTES: Final = 2_000_000
 MAX_PROMPT_CHARACTERS: Final = 256 * 1024
 """Characters of one prompt: more than a model reads with attention."""
 
-MAX_PROMPT_BYTES: Final = 768 * 1024
+MAX_PROMPT_BYTES: Final = 3 * MAX_PROMPT_CHARACTERS + 2
 """Bytes of one prompt as JSON: the longest in any alphabet of up to 3 bytes a character. Control characters take 6."""
 
 MAX_RULES_BYTES: Final = 64 * 1024

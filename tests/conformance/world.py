@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -16,7 +16,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 import worker as composition
 from activities.endpoints import Endpoints
-from activities.routing import Router
+from activities.routing import Route, Router
 from tests.conformance.opencode import DIRECTORY, Called, OpenCode
 from tests.e2e.waiting import until
 from turnkeeper.client import StartedTurn, Turnkeeper
@@ -59,6 +59,9 @@ VIRTUAL: Final = TurnLimits(
 
 HURRIED: Final = LIMITS.model_copy(update={"unreachable_timeout": timedelta(seconds=2)})
 """Where a row lets a long time pass without an answer of the provider."""
+
+ROUTED_WITHIN: Final = 2.0
+"""Seconds to read a session whose thread is not known, from an OpenCode in memory that may hold its answers back."""
 
 ANSWERED_WITHIN: Final = 4.0
 """Seconds after which an answer that the provider does not take is kept."""
@@ -257,11 +260,18 @@ class World:
                 self.router.remember(said.session)
             if said.event is None:
                 continue
-            route = await self.router.find(said.event.session_id)
+            route = await self._route(said.event.session_id)
             if route is not None:
                 await self.signal(route.thread_id, said.event.model_copy(update={"child": route.child}))
             elif said.event.session_id == self.session_id:
                 raise AssertionError(f"an event of the thread's own session found no way: {said.event}")
+
+    async def _route(self, session_id: str) -> Route | None:
+        """The relay reads on while it waits to learn where an event goes, and lets it go when it cannot learn it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ROUTED_WITHIN):
+                return await self.router.find(session_id)
+        return None
 
     async def attach(self) -> None:
         """A relay that (re)attached: events before now may be lost."""

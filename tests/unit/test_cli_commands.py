@@ -31,6 +31,7 @@ from turnkeeper.cli.names import thread_for_key
 from turnkeeper.cli.service import CONNECTION_VARIABLES, Service
 from turnkeeper.client import ThreadSummary, Turnkeeper
 from turnkeeper.errors import RefusedError, ServiceUnavailableError, TurnkeeperError
+from turnkeeper.limits import MAX_PROMPT_BYTES
 from turnkeeper.messages import InterruptResult
 from turnkeeper.observations import Failure
 from turnkeeper.place_messages import OwnPlace
@@ -408,5 +409,5 @@ def test_a_prompt_that_is_too_big_is_refused_with_its_size(monkeypatch: pytest.M
     keeper = cast("ScriptedKeeper", Turnkeeper(cast("Client", None)))
     assert app.execute(["run", "-"], connector_of(keeper)) == Exit.NOT_FOLLOWED
     said = capsys.readouterr().err
-    assert "The prompt has 1200002 bytes (200000 characters); 786432 are allowed." in said
+    assert f"The prompt has 1200002 bytes (200000 characters); {MAX_PROMPT_BYTES} are allowed." in said
     assert "Write it to a file" in said

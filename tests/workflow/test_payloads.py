@@ -92,7 +92,7 @@ async def test_answers_that_are_too_big_are_refused_before_they_are_sent(empty_s
 
 async def test_the_biggest_prompt_is_taken_queued_and_carried_on(stage: Stage) -> None:
     """Through the server's own limits: as update, signal, child input and in the next run of the thread."""
-    biggest = "\u6f22" * (MAX_PROMPT_BYTES // 3 - 1)
+    biggest = "\u6f22" * (MAX_PROMPT_BYTES // 3)
     first = Held(answered("first"))
     stage.provider.says("look", first, answered("second"))
     thread = new_thread()

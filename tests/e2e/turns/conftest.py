@@ -48,6 +48,8 @@ async def deployment(
     temporal_client: Client, opencode: OpenCodeServer, workspace: Path, root: Path
 ) -> AsyncIterator[Deployment]:
     async with deployed(temporal_client, opencode, directory=workspace, root=root) as deployment:
+        # A directory's cold start takes OpenCode seconds: a turn may look by its clock before there is an event.
+        await deployment.run("hello")
         yield deployment
 
 

@@ -15,8 +15,9 @@ from tests.e2e.turns.deployment import Deployment, assert_ended, new_thread
 from tests.e2e.turns.prompts import SHORT, plan, slow_text
 from tests.e2e.waiting import until
 from turnkeeper.errors import RefusedError
-from turnkeeper.limits import MAX_PROMPT_CHARACTERS
+from turnkeeper.limits import MAX_PROMPT_BYTES, MAX_PROMPT_CHARACTERS
 from turnkeeper.messages import thread_workflow_id, turn_workflow_id
+from turnkeeper.sizes import encoded
 from turnkeeper.thread_messages import ThreadInput, ThreadState
 from turnkeeper.vocabulary import EvidenceKind, Fault, OnBusy, Reason, TurnState
 
@@ -126,10 +127,13 @@ async def test_a_session_of_another_directory(deployment: Deployment, cold_works
 
 
 async def test_the_largest_prompt_that_is_allowed(deployment: Deployment) -> None:
-    """Every character four bytes long: a megabyte through Temporal and OpenCode."""
-    result = await deployment.run("\N{OWL}" * MAX_PROMPT_CHARACTERS)
+    """As many bytes and as many characters as there may be, through Temporal and OpenCode."""
+    character = "\N{HIRAGANA LETTER A}"
+    prompt = character * MAX_PROMPT_CHARACTERS
+    assert encoded(prompt) == MAX_PROMPT_BYTES
+    result = await deployment.run(prompt)
     assert_ended(result.outcome, TurnState.COMPLETED, Reason.FINISHED)
-    assert "\N{OWL}" in result.outcome.text
+    assert character in result.outcome.text
 
 
 async def _open(deployment: Deployment, thread: str) -> list[str]:
