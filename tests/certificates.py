@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-LOOPBACK: Final = "127.0.0.1"
+from tests.listening import listening
+from turnkeeper.dev.ports import LOOPBACK
+
 HERE: Final = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(LOOPBACK)))
 ELSEWHERE: Final = (x509.DNSName("elsewhere.invalid"),)
 DAY: Final = timedelta(days=1)
@@ -98,32 +100,16 @@ def server_context(shows: Pair, *, wants: Path | None = None, protocol: str | No
 @asynccontextmanager
 async def tls_before(port: int, context: ssl.SSLContext | None, host: str = LOOPBACK) -> AsyncIterator[int]:
     """A proxy in front of a server on loopback that takes TLS off; gives its port. Without a context in clear."""
-    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
+        upstream_reader, upstream = await asyncio.open_connection(LOOPBACK, port)
         try:
-            upstream_reader, upstream = await asyncio.open_connection(LOOPBACK, port)
-            try:
-                await asyncio.gather(_pump(reader, upstream), _pump(upstream_reader, writer))
-            finally:
-                upstream.transport.abort()
-        except asyncio.CancelledError:
-            pass  # the proxy is closed
+            await asyncio.gather(_pump(reader, upstream), _pump(upstream_reader, writer))
         finally:
-            serving.discard(task)
-            writer.transport.abort()
+            upstream.transport.abort()
 
-    server = await asyncio.start_server(serve, host, 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in list(serving):
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+    async with listening(serve, host=host, context=context) as own_port:
+        yield own_port
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
-from tests.e2e.turns.gate import CHUNK, LOOPBACK
+from tests.e2e.turns.gate import CHUNK
+from turnkeeper.dev.ports import LOOPBACK
 
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER of zero seconds: the close is a reset, and what was under way is lost."""

@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 from itertools import count, repeat
 from typing import Final
 
-from tests.e2e.turns.gate import LOOPBACK, http_answer
+from tests.e2e.turns.gate import http_answer
+from tests.listening import listening
+from turnkeeper.dev.ports import LOOPBACK
 
 HUGE: Final = 500 * 1024 * 1024
 """Bytes of what has an end."""
@@ -110,29 +112,15 @@ def name_in_path(kind: str) -> str:
 @asynccontextmanager
 async def flooding() -> AsyncIterator[str]:
     """The address of such a provider."""
-    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        try:
-            line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].decode()
-            for piece in _said_to(line.split(" ")[1]):
-                writer.write(piece)
-                await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the reader has had enough, or the test is over
-        finally:
-            serving.discard(task)
-            writer.close()
+        line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].decode()
+        for piece in _said_to(line.split(" ")[1]):
+            writer.write(piece)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, LOOPBACK, 0)
-    async with server:
-        yield f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
-        for task in list(serving):
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+    async with listening(serve) as port:
+        yield f"http://{LOOPBACK}:{port}"
 
 
 def _said_to(target: str) -> Iterator[bytes]:

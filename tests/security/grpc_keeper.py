@@ -13,7 +13,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded
 
-from tests.certificates import CHUNK, LOOPBACK
+from tests.certificates import CHUNK
+from tests.listening import listening
 
 EMPTY_MESSAGE: Final = bytes(5)
 """Not compressed, no bytes: every field of the answer has its default."""
@@ -33,21 +34,16 @@ class GrpcKeeper:
         wire.initiate_connection()
         let_in: dict[int, bool] = {}
         writer.write(wire.data_to_send())
-        try:
-            while data := await reader.read(CHUNK):
-                for event in wire.receive_data(data):
-                    if isinstance(event, RequestReceived):
-                        headers = {str(name): str(value) for name, value in event.headers}
-                        self.seen.append(headers.get("authorization"))
-                        let_in[event.stream_id] = self.seen[-1] == f"Bearer {self.key}"
-                    elif isinstance(event, StreamEnded):
-                        self._answer(wire, event.stream_id, let_in=let_in.pop(event.stream_id))
-                writer.write(wire.data_to_send())
-                await writer.drain()
-        except (OSError, asyncio.CancelledError):
-            pass  # the client is gone, or the server is closed
-        finally:
-            writer.transport.abort()
+        while data := await reader.read(CHUNK):
+            for event in wire.receive_data(data):
+                if isinstance(event, RequestReceived):
+                    headers = {str(name): str(value) for name, value in event.headers}
+                    self.seen.append(headers.get("authorization"))
+                    let_in[event.stream_id] = self.seen[-1] == f"Bearer {self.key}"
+                elif isinstance(event, StreamEnded):
+                    self._answer(wire, event.stream_id, let_in=let_in.pop(event.stream_id))
+            writer.write(wire.data_to_send())
+            await writer.drain()
 
     def _answer(self, wire: H2Connection, stream: int, *, let_in: bool) -> None:
         head = [(":status", "200"), ("content-type", "application/grpc")]
@@ -64,9 +60,5 @@ class GrpcKeeper:
 async def keeping(key: str, context: ssl.SSLContext | None) -> AsyncIterator[GrpcKeeper]:
     """One that listens on loopback, with TLS or in clear."""
     keeper = GrpcKeeper(key)
-    server = await asyncio.start_server(keeper.serve, LOOPBACK, 0, ssl=context)
-    keeper.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(keeper.serve, context=context) as keeper.port:
         yield keeper
-    finally:
-        server.close()

@@ -14,7 +14,9 @@ from typing import Any, Final
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from tests.certificates import CHUNK, DAY, ELSEWHERE, LOOPBACK, Authority, Pair, server_context
+from tests.certificates import CHUNK, DAY, ELSEWHERE, Authority, Pair, server_context
+from tests.listening import listening
+from turnkeeper.dev.ports import LOOPBACK
 from turnkeeper.errors import (
     ConfigurationError,
     ProviderCredentialsError,
@@ -36,21 +38,13 @@ async def opencode(context: ssl.SSLContext | None, status: str = "200 OK") -> As
     """Says that it is healthy, or the status given."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await (reader.readuntil(b"\r\n\r\n") if context else reader.read(CHUNK))
-            head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(HEALTHY)}\r\n"
-            writer.write(f"{head}connection: close\r\n\r\n".encode() + HEALTHY)
-            await writer.drain()
-            writer.close()
-            await writer.wait_closed()
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the client went away
-        finally:
-            writer.transport.abort()
+        await (reader.readuntil(b"\r\n\r\n") if context else reader.read(CHUNK))
+        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(HEALTHY)}\r\n"
+        writer.write(f"{head}connection: close\r\n\r\n".encode() + HEALTHY)
+        await writer.drain()
 
-    server = await asyncio.start_server(serve, LOOPBACK, 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with listening(serve, context=context) as port:
+        yield port
 
 
 def settings_of(port: int, **given: Any) -> EndpointSettings:  # noqa: ANN401 - whatever the settings take

@@ -27,10 +27,10 @@ from turnkeeper.dev.chunks import MODEL_ID, Break, Json, Wait, error_body, piece
 from turnkeeper.dev.conversation import Call, ChatRequest, Purpose, understand
 from turnkeeper.dev.errors import EmbeddedStackError, PortInUseError, ScriptError
 from turnkeeper.dev.loopback_http import Connection, LoopbackServer, Request
+from turnkeeper.dev.ports import LOOPBACK
 from turnkeeper.dev.script import FailingStep, HttpStep, Plan, Script, Step, TextStep, plan_in, step_now
 from turnkeeper.dev.shortcuts import hand_over, plan_for_words
 
-LOOPBACK: Final = "127.0.0.1"
 MAX_RECORDED: Final = 2_000
 """Calls kept for tests; a record is small (no bodies), and a benchmark of 60 turns makes fewer."""
 MAX_COUNTERS: Final = 10_000

@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from turnkeeper.dev.ports import LOOPBACK
+
 CHUNK: Final = 64 * 1024
-LOOPBACK: Final = "127.0.0.1"
 FRAME_END: Final = b"\n\n"
 
 

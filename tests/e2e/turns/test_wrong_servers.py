@@ -11,9 +11,11 @@ import pytest
 from temporalio.client import Client
 
 from tests.e2e.turns.deployment import Deployment, assert_ended, deployed
-from tests.e2e.turns.gate import LOOPBACK, http_answer
+from tests.e2e.turns.gate import http_answer
 from tests.e2e.turns.prompts import short
+from tests.listening import listening
 from turnkeeper.dev.opencode_server import OpenCodeServer
+from turnkeeper.dev.ports import LOOPBACK
 from turnkeeper.vocabulary import EvidenceKind, Fault, Reason, TurnState
 
 PAGE = b"<!doctype html><title>Welcome</title>"
@@ -87,28 +89,14 @@ async def _gives_up(deployment: Deployment, word: str) -> None:
 @asynccontextmanager
 async def _answering(response: bytes | None) -> AsyncIterator[str]:
     """A server that says this to everything; None: it takes the request and is silent."""
-    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            if response is None:
-                await asyncio.Event().wait()
-            else:
-                writer.write(response)
-                await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # either side is gone
-        finally:
-            serving.discard(task)
-            writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        if response is None:
+            await asyncio.Event().wait()
+        else:
+            writer.write(response)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, LOOPBACK, 0)
-    async with server:
-        yield f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
-        for task in list(serving):
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+    async with listening(serve) as port:
+        yield f"http://{LOOPBACK}:{port}"
