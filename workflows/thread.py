@@ -46,9 +46,9 @@ PREDECESSOR_PAUSE: Final = timedelta(seconds=2)
 """Between tries to start a turn while a run of an earlier thread of this id still winds down."""
 
 TURN_TASK_TIMEOUT: Final = timedelta(seconds=6)
-"""A worker that dies inside a turn's workflow task is replaced after this long; 10 s by default. A task is milliseconds of
-work; the rest is for the replay of a long turn on a crowded machine, and for older turns, whose calls are local
-(two of 2 s fit into the four fifths after which the SDK would prolong the task)."""
+"""A worker that dies inside a turn's workflow task is replaced after this long; 10 s by default. A task is some
+milliseconds of work; the rest is for the replay of a long turn on a crowded machine, and for older turns, whose calls
+are local (two of 2 s fit into the four fifths after which the SDK would prolong the task)."""
 
 STEER_ANSWER: Final = timedelta(seconds=10)
 """How long a start waits to hear whether its prompt went into the running turn. It goes on without an answer."""
