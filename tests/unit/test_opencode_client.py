@@ -152,6 +152,11 @@ async def test_an_answer_of_another_kind_breaks_the_contract(answer: httpx.Respo
     assert type(await failure_of(read_session, answer)) is ProviderContractError
 
 
+async def test_an_answer_about_another_session_becomes_no_fact() -> None:
+    """Its id would be the one that is marked, watched and stopped from then on."""
+    assert type(await failure_of(read_session, as_json({**session(), "id": "ses_another"}))) is ProviderContractError
+
+
 async def test_a_wrong_value_is_not_repeated() -> None:
     error = await failure_of(read_session, as_json({"id": {"key": PASSWORD}}))
     assert "id string_type" in error.message

@@ -51,6 +51,20 @@ class Page(NamedTuple):
     """Bytes of the answer."""
 
 
+def _refuse_another(what: str, asked: str, *found: str) -> None:
+    """An answer about something else, as a proxy's cache may give, is no fact: what it names would get our next call.
+
+    Raises:
+        ProviderContractError: it names another one. One that names none is let pass.
+
+    """
+    if any(name not in {asked, ""} for name in found):
+        raise ProviderContractError(
+            f"{what}: the answer is about another one.",
+            next_step="Check what stands before OpenCode: a proxy, a cache.",
+        )
+
+
 class OpenCodeClient:
     """One OpenCode server. Safe for many calls at once; close it when done."""
 
@@ -95,7 +109,9 @@ class OpenCodeClient:
 
     async def session(self, session_id: str) -> wire.Session:
         """The session, wherever its directory is."""
-        answer, _ = await self.connection.get("reading the session", _session(session_id), _SESSION)
+        what = "reading the session"
+        answer, _ = await self.connection.get(what, _session(session_id), _SESSION)
+        _refuse_another(what, session_id, answer.id)
         return answer
 
     async def create_session(self, directory: str, title: str, metadata: dict[str, Any]) -> wire.Session:
@@ -117,7 +133,10 @@ class OpenCodeClient:
     async def describe_session(self, session_id: str, title: str | None, metadata: dict[str, Any]) -> wire.Session:
         """Set title and metadata. The metadata given replaces all that was there (measured on 1.18.33)."""
         body = {"metadata": metadata} if title is None else {"title": title, "metadata": metadata}
-        return await self.connection.send("naming the session", "PATCH", _session(session_id), _SESSION, body=body)
+        what = "naming the session"
+        answer = await self.connection.send(what, "PATCH", _session(session_id), _SESSION, body=body)
+        _refuse_another(what, session_id, answer.id)
+        return answer
 
     async def delete_session(self, session_id: str) -> None:
         """Delete it. A running turn goes on until its next write fails: abort and confirm first."""
@@ -139,7 +158,9 @@ class OpenCodeClient:
     async def message(self, session_id: str, message_id: str) -> wire.Message:
         """One message. In a session that does not exist, too, it is the *message* that is not found."""
         path = f"{_session(session_id)}/message/{quote(message_id, safe='')}"
-        answer, _ = await self.connection.get("reading the message", path, _MESSAGE)
+        what = "reading the message"
+        answer, _ = await self.connection.get(what, path, _MESSAGE)
+        _refuse_another(what, message_id, answer.info.id)
         return answer
 
     async def delete_message(self, session_id: str, message_id: str) -> None:
@@ -151,7 +172,9 @@ class OpenCodeClient:
         """The newest `limit` messages. A page of exactly the rest has no cursor either (measured on 1.18.33)."""
         query: dict[str, str | int] = {"limit": limit} if before is None else {"limit": limit, "before": before}
         path = f"{_session(session_id)}/message"
-        messages, answer = await self.connection.get("reading the messages", path, _MESSAGES, query)
+        what = "reading the messages"
+        messages, answer = await self.connection.get(what, path, _MESSAGES, query)
+        _refuse_another(what, session_id, *(message.info.session_id for message in messages))
         return Page(messages, answer.headers.get(CURSOR_HEADER), len(answer.content))
 
     async def prompt(
