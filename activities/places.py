@@ -10,12 +10,12 @@ from temporalio.client import Client, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.endpoints import Endpoints, as_application_errors, heartbeats
+from activities.running_turns import running_turns
 from turnkeeper.endpoint_start import start_endpoint
 from turnkeeper.errors import ServiceUnavailableError
 from turnkeeper.limits import MAX_PLACES_HELD
-from turnkeeper.messages import endpoint_workflow_id, turn_workflow_id
+from turnkeeper.messages import endpoint_workflow_id
 from turnkeeper.place_messages import AskForPlace, CountRequest, PlaceAnswer, PlaceRequest, TurnCount
-from turnkeeper.search_attributes import ENDPOINT
 
 ASK_SECONDS: Final = 10.0
 """Bound of one ask: an update takes tens of milliseconds, and seconds while a worker dies or is full."""
@@ -74,15 +74,13 @@ class PlaceActivities:
     @activity.defn(name="count_turns")
     async def count_turns(self, request: CountRequest) -> TurnCount:
         """The threads whose turns run at the endpoint, as Temporal lists them: a second late at worst."""
-        query = f"WorkflowType = 'Turn' AND ExecutionStatus = 'Running' AND {ENDPOINT.name} = '{request.endpoint}'"
-        prefix = turn_workflow_id("")
         with as_application_errors():
             settings = self._endpoints.settings(request.endpoint)
             async with heartbeats():
                 try:
                     async with asyncio.timeout(COUNT_SECONDS):
-                        listed = self._temporal.list_workflows(query, limit=MAX_PLACES_HELD)
-                        running = [execution.id.removeprefix(prefix) async for execution in listed]
+                        listed = running_turns(self._temporal, request.endpoint, MAX_PLACES_HELD)
+                        running = [turn.thread_id async for turn in listed]
                 except (TimeoutError, RPCError):
                     raise _NOT_COUNTED from None
         return TurnCount(thread_ids=tuple(running), max_running_turns=settings.max_running_turns)

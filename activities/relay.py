@@ -22,6 +22,7 @@ from temporalio.service import RPCError
 
 from activities.endpoints import HEARTBEAT_INTERVAL, Endpoints, as_application_errors
 from activities.routing import Route, Router
+from activities.running_turns import running_turns
 from activities.stream_log import StreamLog
 from turnkeeper.coalescing import Mailbox
 from turnkeeper.errors import ProviderError
@@ -29,7 +30,6 @@ from turnkeeper.messages import endpoint_workflow_id, turn_workflow_id
 from turnkeeper.observations import Failure, ProviderEvent, ProviderEvents, RelayRequest, RelayStatus
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.stream import ATTACH_SECONDS, EventStream, open_stream
-from turnkeeper.search_attributes import ENDPOINT
 from turnkeeper.vocabulary import EventKind
 
 RECONNECT_FIRST: Final = 0.2
@@ -249,17 +249,13 @@ class _Relay:
 
     async def _tell_running(self, event: ProviderEvent, told: set[str]) -> None:
         """Tell the endpoint's running turns, but those in `told`, which it adds to."""
-        query = (
-            f"WorkflowType = 'Turn' AND ExecutionStatus = 'Running' AND {ENDPOINT.name} = '{self._request.endpoint}'"
-        )
-        prefix = turn_workflow_id("")
         try:
-            async for execution in self._temporal.list_workflows(query):
-                if execution.run_id in told:
+            async for thread_id, run_id in running_turns(self._temporal, self._request.endpoint):
+                if run_id in told:
                     continue
-                told.add(execution.run_id)
-                own = event.model_copy(update={"id": f"{event.id}-{self._attempt}-{execution.run_id}"})
-                self._spawn(self._signal_turn(execution.id.removeprefix(prefix), (own,)))
+                told.add(run_id)
+                own = event.model_copy(update={"id": f"{event.id}-{self._attempt}-{run_id}"})
+                self._spawn(self._signal_turn(thread_id, (own,)))
                 await asyncio.sleep(1 / ATTACH_SIGNALS_PER_SECOND)
         except RPCError as error:
             told_of = "endpoint %s: running turns could not be told (Temporal answered %s); they look by their clocks"
