@@ -27,6 +27,10 @@ ENDED: Final = "already completed"
 """What Temporal says of a workflow that is over and takes no commands: the status is NOT_FOUND all the same."""
 
 
+QUERY_AGAIN: Final = 0.1
+"""Seconds before a query that Temporal broke off is asked again: whoever asks waits, and the next worker is up."""
+
+
 def unless_cancelled() -> None:
     """The SDK turns a cancelled update into an error of its own: a caller who gave up must not get the signal twin."""
     task = asyncio.current_task()
@@ -69,6 +73,26 @@ async def update_or_keep(
         unless_cancelled()
         async with asyncio.timeout(within):
             return await keep()
+
+
+async def answer_of(query: Callable[[], Awaitable[Result]], within: float) -> Result:
+    """The answer of a query, which changes nothing and may be asked again: within so many seconds.
+
+    Temporal breaks one off as CANCELLED when the worker that it was given to is killed (seen once on 1.32.0).
+
+    Raises:
+        TimeoutError: no worker answered.
+
+    """
+    async with asyncio.timeout(within):
+        while True:
+            try:
+                return await query()
+            except RPCError as error:
+                unless_cancelled()
+                if error.status is not RPCStatusCode.CANCELLED:
+                    raise
+            await asyncio.sleep(QUERY_AGAIN)
 
 
 @contextmanager

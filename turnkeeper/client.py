@@ -24,7 +24,7 @@ from temporalio.client import (
 )
 
 from turnkeeper.answers import TurnAnswers
-from turnkeeper.asking import explaining, refusing_bad_input, update_or_keep
+from turnkeeper.asking import answer_of, explaining, refusing_bad_input, update_or_keep
 from turnkeeper.controls import ThreadControls
 from turnkeeper.errors import RefusedError
 from turnkeeper.keys import key_reused, prompt_digest
@@ -224,9 +224,8 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
     async def _query(self, workflow_id: str, kind: type[T], what: str, run_id: str | None = None) -> T:
         handle: WorkflowHandle[object, object] = self.temporal.get_workflow_handle(workflow_id, run_id=run_id)
         with explaining(what):
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                snapshot: T = await handle.query("snapshot", result_type=kind)
-                return snapshot
+            snapshot: T = await answer_of(lambda: handle.query("snapshot", result_type=kind), ANSWER_TIMEOUT)
+            return snapshot
 
     async def threads(self, limit: int | None = 50, *, only_open: bool = False) -> AsyncIterator[ThreadSummary]:
         """The latest threads, open ones first; all of them without a limit. Each name once.

@@ -6,13 +6,12 @@ it is kept, done when a worker is up, and `ServiceUnavailableError` says so.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import Final, TypeVar
 
 from temporalio.client import Client
 
-from turnkeeper.asking import explaining, refusing_bad_input, update_or_keep
+from turnkeeper.asking import answer_of, explaining, refusing_bad_input, update_or_keep
 from turnkeeper.commands import (
     ClosedThread,
     CloseThread,
@@ -117,9 +116,10 @@ class ThreadControls:
         """What waits in a thread, with the whole prompts."""
         handle = self.temporal.get_workflow_handle(thread_workflow_id(thread_id))
         with explaining(f"thread {thread_id!r}"):
-            async with asyncio.timeout(COMMAND_TIMEOUT):
-                answer: WaitingPrompts = await handle.query("queue", result_type=WaitingPrompts)
-                return answer
+            answer: WaitingPrompts = await answer_of(
+                lambda: handle.query("queue", result_type=WaitingPrompts), COMMAND_TIMEOUT
+            )
+            return answer
 
     async def _ask(
         self, thread_id: str, name: str, command: Command, kind: type[Result], what: str, within: float

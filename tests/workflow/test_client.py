@@ -207,6 +207,27 @@ async def test_a_question_that_no_worker_answers_is_an_error_with_advice(
         await empty_stage.keeper.thread(kept.thread_id)
 
 
+async def test_a_question_that_died_with_its_worker_is_asked_again(
+    empty_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal says CANCELLED then: whoever asked did not cancel anything."""
+    ask, broken_off = WorkflowHandle.query, 0
+
+    async def breaks_off_twice(handle: WorkflowHandle[Any, Any], query: str, *, result_type: type) -> object:
+        nonlocal broken_off
+        if broken_off < 2:
+            broken_off += 1
+            raise RPCError("context canceled", RPCStatusCode.CANCELLED, b"")
+        return await ask(handle, query, result_type=result_type)
+
+    monkeypatch.setattr(WorkflowHandle, "query", breaks_off_twice)
+    thread = new_thread()
+    async with empty_stage.worker_up():
+        started = await empty_stage.start(thread)
+        assert (await empty_stage.keeper.thread(thread)).thread_id == started.thread_id
+    assert broken_off == 2
+
+
 async def test_waiting_for_a_kept_prompt_that_is_then_refused_ends_with_the_refusal(empty_stage: Stage) -> None:
     stage, thread = empty_stage, new_thread()
     stage.provider.says("admit", to_application_error(RefusedError("No such directory.", code="no_directory")))
