@@ -37,11 +37,15 @@ RECONNECT_FIRST: Final = 0.2
 
 RECONNECT_LAST: Final = 1.0
 """Longest pause between tries, each one refused connection: a provider that is back is read within this, and its turns
-look at once. With `confirm_delay` and two looks a lost turn is then settled within 5 s."""
+look at once. With two looks, a second apart, a lost turn is then settled within 5 s."""
 
-ATTACH_FIRST: Final = 2.0
+ATTACH_FIRST: Final = 1.0
 """Seconds for the first try to attach; doubles up to `ATTACH_SECONDS`. OpenCode answers at once, but a request that it
-took in the middle of its own start was seen unanswered for 10 s, on 1.18.33 and a crowded machine."""
+took in the middle of its own start was seen unanswered for 10 s, on 1.18.33 and a crowded machine. The next try
+follows without a long pause: that one was waited for already."""
+
+LISTED_AFTER: Final = 1.0
+"""Seconds until Temporal's list holds every turn that has begun: after an attach it is read once more so late."""
 
 AWAY_TOLD_AFTER: Final = 2.0
 """Seconds without a stream until running turns are told that no events come: a turn then looks within `look_interval`.
@@ -142,7 +146,7 @@ class _Relay:
                 self._spawn(self._report(attached=False, failure=error.failure()))
                 self._gap = self._gap or self._spawn(self._tell_of_gap())
                 if error.detail_code == "provider_timeout":
-                    patience = min(patience * 2, ATTACH_SECONDS)
+                    pause, patience = RECONNECT_FIRST, min(patience * 2, ATTACH_SECONDS)
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_LAST)
 
@@ -229,8 +233,12 @@ class _Relay:
 
     async def _on_attach(self, *, after_gap: bool) -> None:
         """Events before now may be lost: make the endpoint's running turns look, before anything else is done."""
-        await self._tell_running(ProviderEvent(id="attach", kind=EventKind.ATTACHED, cut_off=after_gap), set())
+        told: set[str] = set()
+        await self._tell_running(ProviderEvent(id="attach", kind=EventKind.ATTACHED, cut_off=after_gap), told)
         await self._report(attached=True)
+        await asyncio.sleep(LISTED_AFTER)
+        # Those that had just begun: what they gave the provider may be from after the gap.
+        await self._tell_running(ProviderEvent(id="attach", kind=EventKind.ATTACHED), told)
 
     def _end_gap(self) -> bool:
         """Was there one, in the time of this relay?"""

@@ -78,6 +78,7 @@ def begin(  # noqa: PLR0913 - what a turn may begin with, by keyword
     tried_before: bool = False,
     looks_grow: bool = False,
     recovers: bool = False,
+    gap_decides: bool = False,
     bound: bool = False,
     permissions: tuple[PermissionRule, ...] = (),
 ) -> Turn:
@@ -85,7 +86,8 @@ def begin(  # noqa: PLR0913 - what a turn may begin with, by keyword
 
     `resume`: the provider session was used before; `session_open`: it was just opened; `bound`: no other will do;
     `tried_before`: whoever began the turn was lost, and nobody knows what became of the prompt; `looks_grow`: looks by
-    the clock become ever rarer; `recovers`: a prompt that the provider stored and never ran is sent again.
+    the clock become ever rarer; `recovers`: a prompt that the provider stored and never ran is sent again;
+    `gap_decides`: what the provider had when it was away is soon believed lost.
     """
     return Turn(
         limits=limits,
@@ -97,6 +99,7 @@ def begin(  # noqa: PLR0913 - what a turn may begin with, by keyword
         tried_before=tried_before,
         looks_grow=looks_grow,
         recovers=recovers,
+        gap_decides=gap_decides,
         bound=bound,
     )
 

@@ -204,7 +204,8 @@ class TurnLimits(BaseModel):
     )
     confirm_delay: Duration = _seconds(
         2,
-        "Two readings this far apart must agree that nothing runs. OpenCode is idle up to 0.35 s before final.",
+        "Two readings this far apart must agree that nothing runs. OpenCode is idle up to 0.35 s before final. Of a run"
+        " that was with a provider that was away since, 1 s at most is enough.",
     )
     retry_interval: Duration = _seconds(
         1, "First pause after an unreachable provider; doubles up to `retry_interval_max`."
@@ -212,7 +213,7 @@ class TurnLimits(BaseModel):
     retry_interval_max: Duration = _seconds(
         3,
         "Longest pause while the provider is away. The relay tries every second and makes turns look at once: the 5 s"
-        " from a return to a lost turn's end are that second, two looks and `confirm_delay`.",
+        " from a return to a lost turn's end are that second, two looks and a second between them.",
     )
     unreachable_timeout: Duration = _seconds(
         300,

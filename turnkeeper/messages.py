@@ -132,6 +132,11 @@ class TurnInput(Record):
         description="a prompt that the provider stored and never ran is sent again, and gaps in what the turn is told "
         "are looked into; not in turns that were begun before that",
     )
+    gap_decides: bool = Field(
+        default=False,
+        description="a run that the provider had when it was away is believed lost after a second, and what went into "
+        "it is given back as soon; not in turns that were begun before that",
+    )
     directory: Directory
     session_id: Id | None = None
     session_is_new: bool = Field(default=False, description="created for this turn: nothing was ever sent to it")

@@ -322,6 +322,9 @@ class LookRequest(Record):
     message_id: Id
     text_limit: int
     steers: Ids = Field(default=(), description="message ids of further prompts of this turn, oldest first")
+    knock: bool = Field(
+        default=False, description="it was away a moment ago: learn by a call that it may let hang whether it is up"
+    )
 
 
 class AbortRequest(Record):

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from turnkeeper import overload
+from turnkeeper.gaps import NO_CONNECTION, confirm_delay, seen_at_work, unless_cut_off
 from turnkeeper.limits import MAX_SUBMITS
 from turnkeeper.observations import Failure, NotThere, Observation, Seen, Unreachable
 from turnkeeper.outcomes import BUSY, DROPPED, GONE, LOST, REMOVED, stop_failure, with_verdict
@@ -26,9 +27,6 @@ SUBMIT_LOOK: Final = timedelta(milliseconds=500)
 LOOKS_WITHOUT_EVENTS: Final = 360
 """So many looks, an hour of them, follow each other at `look_interval` while the turn knows that no events come; each
 costs 11 events of a history that may hold 51,200. Then their pauses grow as ever."""
-
-NO_CONNECTION: Final = "provider_unreachable"
-"""Code of a provider that takes no connections, as while it restarts: what it had begun may be dropped."""
 
 _CONCLUSIVE: Final = {
     Standing.SUCCEEDED: Reason.FINISHED,
@@ -125,7 +123,7 @@ def _seen(turn: Turn, seen: Seen, now: datetime) -> Turn:
     )
     match seen.standing:
         case Standing.RUNNING | Standing.WAITING:
-            return replace(turn, suspicion=None, look_due=now + _look_pause(turn))
+            return replace(seen_at_work(turn), suspicion=None, look_due=now + _look_pause(turn))
         case Standing.UNSTARTED | Standing.HALTED:
             return _nothing_runs(turn, seen, now)
         case Standing.REFUSED if turn.stop is not None and turn.stop.aborts:
@@ -164,7 +162,7 @@ def _prompt_missing(turn: Turn, now: datetime, *, busy: bool) -> Turn:
         return with_verdict(turn, Reason.PROVIDER_LOST_TURN, EvidenceKind.SNAPSHOT, detail, now, failure=REMOVED)
     if turn.session_error is not None:
         return _rejected(turn, turn.session_error, now)
-    if _quiet_since(turn, turn.submit_ended_at) < _unless_cut_off(turn, turn.limits.accept_budget):
+    if _quiet_since(turn, turn.submit_ended_at) < unless_cut_off(turn, turn.limits.accept_budget, turn.sent_at):
         return turn
     if turn.submits < MAX_SUBMITS:
         # Confirmed absent after the whole budget: the only case in which a prompt is sent a second time.
@@ -204,19 +202,13 @@ def _nothing_runs(turn: Turn, seen: Seen, now: datetime) -> Turn:
         return with_verdict(turn, Reason.PROVIDER_ERROR, EvidenceKind.SNAPSHOT, seen.detail, now, failure=failure)
     if turn.submitting and turn.recovers:
         return turn
-    if _quiet_since(turn, turn.accepted_at) < _unless_cut_off(turn, turn.limits.start_budget):
+    if _quiet_since(turn, turn.accepted_at) < unless_cut_off(turn, turn.limits.start_budget, turn.sent_at):
         return turn
     if turn.recovers and 0 < turn.submits < MAX_SUBMITS:
         # Not what somebody else sent. Whoever delivers it finds out whether it runs after all, and then sends nothing.
         again = replace(turn, delivery=Delivery.UNSENT, dropped=True, tried_before=True)
         return replace(again, accepted_at=None, suspicion=None, look_due=None)
     return with_verdict(turn, Reason.PROMPT_DROPPED, EvidenceKind.SNAPSHOT, seen.detail, now, failure=DROPPED)
-
-
-def _unless_cut_off(turn: Turn, budget: timedelta) -> timedelta:
-    """How long to wait for what the provider was given: what died with it, or with its connection, never comes."""
-    cut_off = turn.gap_at is not None and turn.sent_at is not None and turn.gap_at >= turn.sent_at
-    return min(turn.limits.confirm_delay, budget) if cut_off and turn.recovers else budget
 
 
 def _suspecting(turn: Turn, what: Standing | None, fingerprint: str, now: datetime) -> Turn:
@@ -229,13 +221,19 @@ def _suspecting(turn: Turn, what: Standing | None, fingerprint: str, now: dateti
     elif what is None:
         pause = SUBMIT_LOOK
     else:
-        pause = turn.limits.confirm_delay
+        pause = _confirm_delay(turn, what)
     return replace(turn, suspicion=suspicion, look_due=now + pause)
 
 
 def _agreed(turn: Turn) -> bool:
     """Was this reading begun long enough after the one that first said so?"""
-    return turn.suspicion is not None and _quiet_since(turn, turn.suspicion.since) >= turn.limits.confirm_delay
+    suspicion = turn.suspicion
+    return suspicion is not None and _quiet_since(turn, suspicion.since) >= _confirm_delay(turn, suspicion.what)
+
+
+def _confirm_delay(turn: Turn, what: Standing | None) -> timedelta:
+    # Only of a run that had begun: a prompt may need 1.25 s to be stored, and may be on its way by another connection.
+    return confirm_delay(turn) if what is Standing.HALTED else turn.limits.confirm_delay
 
 
 def _quiet_since(turn: Turn, *moments: datetime | None) -> timedelta:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from turnkeeper.gaps import unless_cut_off
 from turnkeeper.observations import (
     Accepted,
     NotSent,
@@ -127,7 +128,7 @@ def _may_run(turn: Turn, steer: Steer, now: datetime) -> bool:
         case SteerStep.SENDING:
             return True
         case SteerStep.SENT:
-            budget = limits.stop_quiet if stop is not None else limits.accept_budget
+            budget = limits.stop_quiet if stop is not None else _patience(turn, steer, limits.accept_budget)
             return steer.sent_at is not None and now < steer.sent_at + budget
         case SteerStep.STORED:
             if steer.answered or steer.stored_at is None:
@@ -135,9 +136,14 @@ def _may_run(turn: Turn, steer: Steer, now: datetime) -> bool:
             if stop is not None:
                 # What was stored before the abort is dropped with the run (measured on 1.18.33).
                 return steer.stored_at >= stop.asked_at and now < steer.stored_at + limits.stop_quiet
-            return now < steer.stored_at + limits.start_budget
+            return now < steer.stored_at + _patience(turn, steer, limits.start_budget)
         case _:
             assert_never(steer.step)
+
+
+def _patience(turn: Turn, steer: Steer, budget: timedelta) -> timedelta:
+    """How long a steer that nobody heard of may still run. Turns that were begun long ago wait the whole time."""
+    return unless_cut_off(turn, budget, steer.sent_at) if turn.gap_decides else budget
 
 
 def _changed(turn: Turn, turn_id: str, **changes: object) -> Turn:

@@ -350,6 +350,7 @@ class Turn:
     started_at: datetime
     resume: bool = False
     recovers: bool = False  # sends again what was stored and never run; minds gaps of what it is told
+    gap_decides: bool = False  # a gap makes the second reading come sooner, and gives steers back
     tried_before: bool = False  # by a try that was lost, and that may have sent the prompt into the known session
     dropped: bool = False  # the provider stored the prompt and did not run it; it is sent anew
     bound: bool = False  # to that very session: without it the prompt makes no sense, so none is begun afresh

@@ -88,6 +88,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
             tried_before=tried_before,
             looks_grow=turn.looks_grow,
             recovers=turn.recovers,
+            gap_decides=turn.gap_decides,
             bound=turn.continues is not None,
             permissions=turn.permissions,
         )

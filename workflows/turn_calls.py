@@ -21,6 +21,7 @@ from temporalio.exceptions import ActivityError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from turnkeeper import steering
+    from turnkeeper.gaps import may_be_starting
     from turnkeeper.messages import TurnInput
     from turnkeeper.observations import (
         AbortReport,
@@ -156,6 +157,7 @@ class TurnCalls:
             message_id=self._message_id,
             text_limit=self._input.limits.text_limit,
             steers=steering.sent_ids(self._turn),
+            knock=may_be_starting(self._turn),
         )
         self._learn(LookStarted())
         call = self._start_quick(calls.LOOK, request, f"look ({self._turn.looking})")

@@ -15,7 +15,7 @@ import workflows.endpoint
 import workflows.thread
 import workflows.turn
 from tests.replay.endings import ENDINGS, LONG, RECORDED
-from turnkeeper import adoption, queueing, readings, replies, steering
+from turnkeeper import adoption, gaps, queueing, readings, replies, steering
 from turnkeeper.lifecycle import decide
 from turnkeeper.thread_messages import ThreadState
 from turnkeeper.turn import Decision, GiveUp, Look, Settle, Turn
@@ -123,6 +123,11 @@ def drops_what_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readings, "MAX_SUBMITS", 1)
 
 
+def minds_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a provider had when it died is waited for like anything else."""
+    monkeypatch.setattr(gaps, "cut_off", lambda *_: False)
+
+
 def rests_after_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timer in place of the endpoint's activity: one that a replay compares."""
     monkeypatch.setattr(workflow, "start_activity", lambda *_, **__: asyncio.ensure_future(workflow.sleep(1)))
@@ -194,6 +199,7 @@ MUTATIONS: Final[tuple[tuple[Mutation, str], ...]] = (
     (hands_nothing_on, "thread_steered"),
     (steers_nowhere, "turn_steered"),
     (drops_what_was_dropped, "turn_dropped"),
+    (minds_no_gap, "turn_cut_off"),
     (rests_after_a_relay, "endpoint_relayed"),
     (never_gives_way, "endpoint_flapped_before"),
     (rests_after_a_relay, "endpoint_flapped_after"),

@@ -29,6 +29,7 @@ from turnkeeper.vocabulary import (
     OnLost,
     PermissionReply,
     PolicyAction,
+    Reason,
     Standing,
     TurnState,
 )
@@ -285,6 +286,34 @@ async def steered(stage: Stage) -> list[Take]:
     return [thread, Take(turn_take.name, turn_take.workflow_id, run_id)]
 
 
+async def cut_off(stage: Stage) -> list[Take]:
+    """The provider died with a run and with what had gone into it: both are believed lost as soon as it is back."""
+    limits = QUICK.model_copy(
+        update={"confirm_delay": timedelta(seconds=1.5), "interrupt_grace": timedelta(seconds=4)},
+    )
+    died = asyncio.Event()
+
+    def look(request: LookRequest) -> Seen:
+        if stage.provider.count("submit") > len(("the prompt", "the steer")):
+            return answered()
+        reading = HALTED if died.is_set() else RUNNING
+        return reading.model_copy(update={"steered": request.steers, "unanswered": request.steers})
+
+    stage.provider.says("look", look)
+    await stage.start("cut_off", "Sort the imports", idempotency_key="first", limits=limits)
+    await stage.provider.called("submit")
+    turn = stage.turn_of("cut_off")
+    run_id = (await turn.describe()).run_id
+    await stage.start("cut_off", "By length", idempotency_key="second", on_busy=OnBusy.STEER, limits=limits)
+    await stage.provider.called("submit", times=2)
+    died.set()
+    await tell(turn, EventKind.ATTACHED, cut_off=True)
+    settled = await stage.settled_thread("cut_off", turns=2)
+    if [one.reason for one in settled.recent] != [Reason.PROVIDER_LOST_TURN, Reason.FINISHED]:
+        raise AssertionError(f"ended as {settled.recent}")
+    return [Take("turn_cut_off", turn_workflow_id("cut_off"), run_id)]
+
+
 def thread_and_turn(name: str) -> list[Take]:
     return [Take(f"thread_{name}", thread_workflow_id(name)), Take(f"turn_{name}", turn_workflow_id(name))]
 
@@ -308,6 +337,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     endings.long,
     endings.renewed,
     dropped,
+    cut_off,
 )
 """Each is played on a stage of its own."""
 
@@ -328,6 +358,7 @@ NAMES: Final = (
     "thread_stopped_unasked",
     "turn_adopted",
     "turn_asked",
+    "turn_cut_off",
     "turn_dropped",
     "turn_interrupted",
     "turn_lost",

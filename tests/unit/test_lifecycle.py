@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.scripted_turn import T0, seconds, seen
@@ -213,6 +215,23 @@ def test_two_readings_that_agree_make_it_lost() -> None:
 
 def test_two_readings_too_near_each_other_do_not() -> None:
     assert running().looks(HALTED).after(1.9).looks(HALTED).is_open
+
+
+def test_a_run_that_was_with_a_provider_that_was_away_is_lost_a_second_sooner() -> None:
+    story = running().after(1).looks(NO_ANSWER).after(1).hears(EventKind.ATTACHED, cut_off=True).looks(HALTED)
+    assert story.waits == 1
+    assert story.after(1).looks(HALTED).outcome.reason is Reason.PROVIDER_LOST_TURN
+
+
+def test_a_run_that_outlived_the_gap_is_lost_as_slowly_as_any() -> None:
+    story = running().after(1).hears(EventKind.ATTACHED, cut_off=True).after(1).looks(RUNNING).looks(HALTED)
+    assert story.waits == 2
+    assert story.after(1).looks(HALTED).is_open
+
+
+def test_a_turn_that_was_begun_before_gaps_decided_is_lost_as_slowly_as_ever() -> None:
+    story = Story(replace(running().turn, gap_decides=False)).hears(EventKind.ATTACHED, cut_off=True).looks(HALTED)
+    assert story.waits == 2
 
 
 def test_a_changed_fingerprint_restarts_the_suspicion() -> None:

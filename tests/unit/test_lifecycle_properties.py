@@ -154,6 +154,7 @@ turns = st.builds(
         T0,
         resume=resume,
         recovers=recovers,
+        gap_decides=recovers,
         permissions=tuple(permissions),
     ),
     st.booleans(),

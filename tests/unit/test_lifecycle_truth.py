@@ -94,7 +94,7 @@ def play(truth: Truth, inputs: Inputs = (), calls: Sequence[timedelta] = (second
     """A turn of a resumed session on a provider with `truth` inside."""
     provider = Truthful(truth)
     until_stored = truth.reaches_after + (truth.stored_after if truth.answers else 0)
-    turn = begin(LIMITS, T0, resume=True, recovers=True)
+    turn = begin(LIMITS, T0, resume=True, recovers=True, gap_decides=True)
     return Play(turn, provider, inputs, call_times=calls, submit_time=seconds(until_stored)), provider
 
 

@@ -29,6 +29,7 @@ READ_MESSAGE = f"GET /session/{SESSION}/message/{MESSAGE}"
 READ_SESSION = f"GET /session/{SESSION}"
 LIST = f"GET /session/{SESSION}/message"
 STATUS = "GET /session/status"
+HEALTH = "GET /global/health"
 BUSY = as_json({SESSION: {"type": "busy"}})
 NOTHING = as_json({})
 
@@ -107,6 +108,24 @@ async def test_a_look_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> 
     found = await driver.look(request)
     assert isinstance(found, Unreachable)
     assert found.failure.code == "provider_timeout"
+
+
+async def test_a_server_that_was_away_is_asked_whether_it_is_up_before_it_opens_a_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("turnkeeper.opencode.driver.KNOCK_SECONDS", 0.05)
+    routes = {HEALTH: as_json({"healthy": True, "version": "1.18.33"}), STATUS: NOTHING, LIST: as_json([prompt()])}
+    driver, paper = driver_of(routes)
+    request = LookRequest(
+        endpoint="paper", directory=DIRECTORY, session_id=SESSION, message_id=MESSAGE, text_limit=9, knock=True
+    )
+    assert isinstance(await driver.look(request), Seen)
+    assert paper.calls()[:2] == [HEALTH, STATUS]
+    paper.delay = 1.0
+    found = await driver.look(request)
+    assert isinstance(found, Unreachable)
+    assert found.failure.code == "provider_timeout"
+    assert paper.calls()[-1] == HEALTH
 
 
 def pages(*bodies: list[Any]) -> Route:

@@ -21,6 +21,7 @@ PURE: Final = frozenset(
         "delivery",
         "errors",
         "findings",
+        "gaps",
         "lifecycle",
         "keys",
         "limits",

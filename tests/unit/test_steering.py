@@ -10,7 +10,7 @@ from turnkeeper import steering
 from turnkeeper.limits import TurnLimits
 from turnkeeper.observations import NotSent, PerhapsSent, Refused, Seen
 from turnkeeper.turn import Look, SendSteer, SteerAsked, SteerReported, SteerStarted
-from turnkeeper.vocabulary import Reason, Standing, Wake
+from turnkeeper.vocabulary import EventKind, Reason, Standing, Wake
 
 ASKED = SteerAsked("t2", "msg_2")
 SENT = SteerReported("t2", PerhapsSent(taken=True))
@@ -102,6 +102,23 @@ def test_a_steer_that_is_never_seen_is_waited_for_and_then_given_back() -> None:
         story.after(1).looks(reading(Standing.SUCCEEDED, stored=()))
     assert story.now - since >= TurnLimits().accept_budget
     assert steering.answered(story.turn) == ()
+
+
+@pytest.mark.parametrize("stored", [("msg_2",), ()])
+def test_a_steer_that_was_with_a_provider_that_died_is_given_back_with_the_turn(stored: tuple[str, ...]) -> None:
+    story = steered().after(1).hears(EventKind.ATTACHED, cut_off=True)
+    since = story.now
+    while story.is_open:
+        story.looks(reading(Standing.HALTED, stored=stored, open=stored)).after(1)
+    assert story.outcome.reason is Reason.PROVIDER_LOST_TURN
+    assert story.now - since <= TurnLimits().confirm_delay + seconds(2)
+    assert steering.answered(story.turn) == ()
+
+
+def test_a_steer_that_is_sent_after_the_gap_is_waited_for() -> None:
+    story = running().hears(EventKind.ATTACHED, cut_off=True).after(1).learns(ASKED).looks(RUNNING)
+    story.after(1).learns(SteerStarted("t2"), SENT).after(1).looks(reading(Standing.SUCCEEDED, open=("msg_2",)))
+    assert story.after(3).looks(reading(Standing.SUCCEEDED, open=("msg_2",))).is_open
 
 
 def test_a_stop_drops_what_was_stored_before_it_at_once() -> None:

@@ -105,7 +105,7 @@ class Story:
 
 def fresh(limits: TurnLimits | None = None, *, resume: bool = False, recovers: bool = True) -> Story:
     """Nobody has worked on it. `recovers`: all turns do but those that were begun long ago."""
-    return Story(begin(limits or TurnLimits(), T0, resume=resume, recovers=recovers))
+    return Story(begin(limits or TurnLimits(), T0, resume=resume, recovers=recovers, gap_decides=recovers))
 
 
 def submitting(limits: TurnLimits | None = None) -> Story:

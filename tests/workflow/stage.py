@@ -220,10 +220,17 @@ async def snapshot(turn: TurnHandle) -> TurnSnapshot:
     return answer
 
 
-async def tell(turn: TurnHandle, *kinds: EventKind, count: int = 1, detail: str = "", child: bool = False) -> None:
+async def tell(
+    turn: TurnHandle,
+    *kinds: EventKind,
+    count: int = 1,
+    detail: str = "",
+    child: bool = False,
+    cut_off: bool = False,
+) -> None:
     """Signal provider events in one batch."""
     events = tuple(
-        ProviderEvent(id=f"e{number}", kind=kind, count=count, detail=detail, child=child)
+        ProviderEvent(id=f"e{number}", kind=kind, count=count, detail=detail, child=child, cut_off=cut_off)
         for number, kind in enumerate(kinds)
     )
     await turn.signal("provider_events", ProviderEvents(events=events))

@@ -37,6 +37,7 @@ async def test_what_the_provider_forgot_while_it_was_away_is_sent_again_at_once(
     outcome = await outcome_of(await skipping_stage.turn(recovers=True, session_id="ses_new", session_is_new=True))
     assert outcome.reason is Reason.FINISHED
     assert elapsed(outcome) < 5 + 1 + 2 + 5 + 1  # first look, the next one, the second reading, its answer
+    assert [look.knock for look in provider.requests("look")] == [False, True, False, False], "only while it was away"
 
 
 @pytest.mark.parametrize("report", [Accepted(), SessionBusy(session_id="ses_1")])

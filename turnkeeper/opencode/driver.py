@@ -50,6 +50,11 @@ OPEN_SECONDS: Final = 17.0
 LOOK_SECONDS: Final = 10.0
 """Bound of one look, so that a slow provider cannot hold a turn's clock; two to five calls of milliseconds each."""
 
+KNOCK_SECONDS: Final = 1.0
+"""Until a server that was away counts as away still. It answers this call in milliseconds, or, where it took it in the
+middle of its own start, not at all (seen on 1.18.33); the calls of a look have `request_timeout`, as the first one may
+open a directory, and when that is broken off, prompts in there may be lost."""
+
 ABORT_SECONDS: Final = 6.0
 """Bound of one abort. OpenCode answers after its clean-up, 0.3 s at worst; with the look after it, a stop must stay
 within its grace."""
@@ -132,13 +137,18 @@ class OpenCodeDriver:
 
     async def look(self, request: LookRequest) -> Observation:
         """One reading of the turn: the status first, then the messages, then what hangs on open tools."""
+        what, seconds = "asking for health", KNOCK_SECONDS
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            if request.knock:
+                async with asyncio.timeout(seconds):
+                    await self._client.health()
+            what, seconds = "looking at the turn", LOOK_SECONDS
+            async with asyncio.timeout(seconds):
                 return await self._look(request)
         except ProviderError as error:
             return Unreachable(failure=error.failure())
         except TimeoutError:
-            return Unreachable(failure=self._too_slow("looking at the turn", LOOK_SECONDS))
+            return Unreachable(failure=self._too_slow(what, seconds))
 
     async def _look(self, request: LookRequest) -> Observation:
         statuses = await self._client.statuses(request.directory)
