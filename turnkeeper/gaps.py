@@ -25,8 +25,13 @@ BROKEN_CONNECTION: Final = "delivery_unknown"
 
 
 def may_be_starting(turn: Turn) -> bool:
-    """Was it away when it was asked last? What it is asked in the middle of its start may stay unanswered for good."""
-    return turn.unreachable is not None and turn.unreachable.code in {NO_CONNECTION, BROKEN_CONNECTION}
+    """Away when it was asked last, or without a stream? What it gets in the middle of its start it may never answer.
+
+    Not one that was merely slow: it has to be given the time that it takes.
+    """
+    if turn.unreachable is None:
+        return turn.events_away
+    return turn.unreachable.code in {NO_CONNECTION, BROKEN_CONNECTION}
 
 
 def cut_off(turn: Turn, sent_at: datetime | None) -> bool:

@@ -323,7 +323,7 @@ class LookRequest(Record):
     text_limit: int
     steers: Ids = Field(default=(), description="message ids of further prompts of this turn, oldest first")
     knock: bool = Field(
-        default=False, description="it was away a moment ago: learn by a call that it may let hang whether it is up"
+        default=False, description="it may be starting: learn by a call that it may let hang whether it is up"
     )
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.unit.scripted_turn import T0, seconds, seen
+from tests.unit.scripted_turn import SILENT, T0, seconds, seen
 from tests.unit.turn_story import (
     ABORTED,
     ACCEPTED,
@@ -23,9 +23,10 @@ from tests.unit.turn_story import (
     running,
     submitting,
 )
+from turnkeeper.gaps import may_be_starting
 from turnkeeper.lifecycle import decide, learn
 from turnkeeper.limits import TurnLimits
-from turnkeeper.observations import Observation
+from turnkeeper.observations import Observation, Unreachable
 from turnkeeper.readings import LOOKS_WITHOUT_EVENTS
 from turnkeeper.turn import (
     Abort,
@@ -45,6 +46,7 @@ from turnkeeper.turn import (
 from turnkeeper.vocabulary import EventKind, Reason, Standing, TurnState, Wake
 
 A_TOOL = seen(Standing.RUNNING, tools=1)
+TOO_SLOW = Unreachable(failure=SILENT.model_copy(update={"code": "provider_timeout"}))
 
 
 def looked_at(story: Story, reading: Observation, span: float) -> Story:
@@ -219,6 +221,24 @@ def test_while_no_events_come_looks_do_not_become_rarer() -> None:
     assert story.after(10).looks(RUNNING).waits == 20, "not for ever: a history has an end"
     story.hears(EventKind.ATTACHED).looks(A_TOOL)
     assert story.waits > 100
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        running(),
+        running().hears(EventKind.DETACHED).hears(EventKind.ATTACHED),
+        running().hears(EventKind.DETACHED).looks(TOO_SLOW),
+        running().looks(NO_ANSWER).looks(RUNNING),
+    ],
+)
+def test_a_provider_that_answers_or_is_slow_is_not_asked_whether_it_is_up(story: Story) -> None:
+    assert not may_be_starting(story.turn)
+
+
+@pytest.mark.parametrize("story", [running().hears(EventKind.DETACHED), running().looks(NO_ANSWER)])
+def test_a_provider_that_is_away_is_asked_whether_it_is_up(story: Story) -> None:
+    assert may_be_starting(story.turn)
 
 
 def test_a_turn_that_was_begun_before_relays_told_of_gaps_does_not_mind_them() -> None:
