@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +20,7 @@ from typing import Any, Final
 import httpx
 
 from bench.bare import TURN_TIMEOUT, BareClient, timed
+from bench.results import Results
 from bench.servers import ENDPOINT, Servers, servers
 from bench.timing import TimedTurn, cpu_per_turn, machine, median, p99, table
 from turnkeeper.client import Turnkeeper
@@ -181,8 +181,8 @@ def main() -> None:
     results = asyncio.run(run(options))
     database = "in memory" if options.in_memory else "file database with WAL"
     print(report(results, f"{database}; OpenCode's snapshots {'off' if options.no_snapshots else 'on (its default)'}"))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    settings = {"database": database, "snapshots": not options.no_snapshots}
+    Results("turn_overhead", settings, results).keep(options.json)
 
 
 if __name__ == "__main__":
