@@ -26,7 +26,7 @@ from temporalio.client import (
 from turnkeeper.answers import TurnAnswers
 from turnkeeper.asking import answer_of, explaining, refusing_bad_input, update_or_keep
 from turnkeeper.controls import ThreadControls
-from turnkeeper.errors import RefusedError
+from turnkeeper.errors import RefusedError, TurnkeeperError
 from turnkeeper.keys import key_reused, prompt_digest
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
@@ -52,8 +52,12 @@ ACCEPT_TIMEOUT: Final = 15.0
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds for a query: it needs a live worker."""
 
-QUEUE_POLL: Final = 0.5
-"""Seconds between looks at a thread while a turn waits in its queue."""
+BEGIN_POLL: Final = 0.1
+"""Seconds between looks at a thread whose next turn may begin right now; doubles up to `QUEUE_POLL`."""
+
+QUEUE_POLL: Final = 3.0
+"""Seconds between looks at a thread while a turn waits in its queue, if the turn before it does not end: each costs a
+worker 5 ms, and hundreds may wait. Bounds how late one learns that a prompt was taken out, or got its place."""
 
 OPEN_THREADS_QUERY: Final = "WorkflowType = 'Thread' AND ExecutionStatus = 'Running'"
 
@@ -177,7 +181,7 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
         if started.result is None or started.result.turn_id in {result.turn_id, *result.steered}:
             return result
         # It went into the running turn, which dropped it: now it is a turn of its own.
-        await asyncio.sleep(QUEUE_POLL)
+        await asyncio.sleep(BEGIN_POLL)
         again = started.result.model_copy(update={"run_id": None, "steered": None})
         return await self.wait(replace(started, result=again))
 
@@ -191,23 +195,28 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
     async def _run_of(self, started: StartedTurn) -> str:
         if started.result is not None and started.result.run_id is not None:
             return started.result.run_id
+        pause, ended = BEGIN_POLL, ""
         while True:
             thread = await self.thread(started.thread_id)
-            known = [*thread.recent, *([thread.active] if thread.active else []), *thread.steering, *thread.queued]
-            turn = next((turn for turn in known if turn.idempotency_key == started.idempotency_key), None)
-            if turn is not None and (mistake := key_reused(turn.turn_id, turn.prompt_digest, started.prompt_digest)):
-                raise mistake
-            if turn is not None and turn.run_id is not None:
-                return turn.run_id
-            if turn is not None and turn.completed_at is not None:
-                why = turn.error or turn.reason
-                raise RefusedError(f"Turn {turn.turn_id} ended before it began: {why}", code="not_begun")
-            for refusal in thread.refusals:
-                if refusal.idempotency_key == started.idempotency_key:
-                    raise RefusedError(refusal.message)
-            if turn is None and started.result is not None:
-                raise RefusedError(f"Thread {started.thread_id!r} no longer knows the turn.", code="unknown_turn")
-            await asyncio.sleep(QUEUE_POLL)
+            if (run_id := _begun(started, thread)) is not None:
+                return run_id
+            ahead = thread.active.run_id if thread.active else None
+            if ahead is None or ahead == ended:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, QUEUE_POLL)
+            elif await self._ends(started.thread_id, ahead, within=QUEUE_POLL):
+                pause, ended = BEGIN_POLL, ahead
+
+    async def _ends(self, thread_id: str, run_id: str, within: float) -> bool:
+        """Wait for the end of the turn ahead, whatever it is. Temporal tells of it: no worker is asked."""
+        try:
+            async with asyncio.timeout(within):
+                await self.result(thread_id, run_id)
+        except TimeoutError:
+            return False
+        except TurnkeeperError:
+            return True  # it was terminated, say: the thread knows what follows
+        return True
 
     async def turn(self, thread_id: str, run_id: str | None = None) -> TurnSnapshot:
         """What the thread's turn (the latest without `run_id`) does right now."""
@@ -248,3 +257,27 @@ class Turnkeeper(ThreadControls, ThreadRecovery, TurnAnswers):
                     started_at=execution.start_time,
                     open=execution.status is WorkflowExecutionStatus.RUNNING,
                 )
+
+
+def _begun(started: StartedTurn, thread: ThreadSnapshot) -> str | None:
+    """The run of a prompt that was in the queue; None while it still is, or waits to be taken in.
+
+    Raises:
+        RefusedError: it will never begin.
+
+    """
+    known = [*thread.recent, *([thread.active] if thread.active else []), *thread.steering, *thread.queued]
+    turn = next((turn for turn in known if turn.idempotency_key == started.idempotency_key), None)
+    if turn is not None and (mistake := key_reused(turn.turn_id, turn.prompt_digest, started.prompt_digest)):
+        raise mistake
+    if turn is not None and turn.run_id is not None:
+        return turn.run_id
+    if turn is not None and turn.completed_at is not None:
+        why = turn.error or turn.reason
+        raise RefusedError(f"Turn {turn.turn_id} ended before it began: {why}", code="not_begun")
+    for refusal in thread.refusals:
+        if refusal.idempotency_key == started.idempotency_key:
+            raise RefusedError(refusal.message)
+    if turn is None and started.result is not None:
+        raise RefusedError(f"Thread {started.thread_id!r} no longer knows the turn.", code="unknown_turn")
+    return None

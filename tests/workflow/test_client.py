@@ -44,6 +44,21 @@ async def test_a_turn_that_waits_in_the_queue_is_waited_for_too(skipping_stage: 
     assert (await skipping_stage.keeper.wait(second)).outcome.text == "second"
 
 
+async def test_whoever_waits_for_a_queued_turn_hears_of_the_end_before_it_without_asking_again_and_again(
+    skipping_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "QUEUE_POLL", 3600.0)
+    look = Held(answered("first"))
+    skipping_stage.provider.says("look", look, answered("second"))
+    thread = new_thread()
+    await skipping_stage.start(thread)
+    second = await skipping_stage.start(thread)
+    waiting = asyncio.create_task(skipping_stage.keeper.wait(second))
+    await skipping_stage.provider.called("look")
+    look.released.set()
+    assert (await waiting).outcome.text == "second"
+
+
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
