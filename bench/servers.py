@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,27 @@ from typing import Final
 from temporalio.client import Client
 
 from bench.timing import cpu_seconds
+from turnkeeper.client import Turnkeeper
 from turnkeeper.codec import data_converter
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.dev.ports import choose_port
 from turnkeeper.dev.processes import SupervisedProcess
 from turnkeeper.dev.temporal_server import TemporalServer
+from turnkeeper.messages import WORKFLOW_TASK_QUEUE, EndpointInput, endpoint_workflow_id
 from turnkeeper.search_attributes import ALL
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 ENDPOINT: Final = "bench"
 START_DEADLINE: Final = 60.0
 """Seconds until a process is ready, on a machine that does other things too."""
+
+RELAY_DEADLINE: Final = 30.0
+"""Seconds until the relay is attached; it takes a fraction of one."""
+
+RELAY_POLL: Final = 0.05
+
+RELAY_STOPS: Final = 3.0
+"""Seconds for a relay to learn that its workflow is gone: it beats every second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: i
     try:
         async with AsyncExitStack() as stack:
             model_port = choose_port(0, program="the scripted model", setting="port")
-            model = await _run(
+            model = await start_program(
                 stack, "model", state, "-m", "turnkeeper.dev.model", "--port", str(model_port), says="listening"
             )
             opencode = await stack.enter_async_context(
@@ -68,21 +78,9 @@ async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: i
                     extra_config={"snapshot": snapshots},
                 )
             )
-            temporal = await stack.enter_async_context(
-                TemporalServer(
-                    log=state / "temporal.log",
-                    database=None if in_memory else state / "temporal.db",
-                    search_attributes=[key.name for key in ALL],
-                    ui=False,
-                )
-            )
-            environment = os.environ | _worker_environment(opencode, temporal, workspace)
-            running = [
-                await _run(
-                    stack, f"worker-{n}", state, str(CHECKOUT / "worker.py"), says="is ready", environment=environment
-                )
-                for n in range(workers)
-            ]
+            temporal = await start_temporal(stack, state, in_memory=in_memory)
+            environment = worker_environment(temporal, opencode.base_url, workspace, password=opencode.password)
+            running = [await start_worker(stack, f"worker-{n}", state, environment) for n in range(workers)]
             client = await Client.connect(temporal.address, data_converter=data_converter())
             processes = {
                 "model": model.pid or 0,
@@ -95,20 +93,76 @@ async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: i
         shutil.rmtree(state, ignore_errors=True)
 
 
-def _worker_environment(opencode: OpenCodeServer, temporal: TemporalServer, workspace: Path) -> dict[str, str]:
-    prefix = f"TURNKEEPER_ENDPOINT_{ENDPOINT.upper()}"
-    return {
-        "TEMPORAL_ADDRESS": temporal.address,
-        f"{prefix}_URL": opencode.base_url,
-        f"{prefix}_PASSWORD": opencode.password,
-        f"{prefix}_ROOTS": str(workspace),
-        "TURNKEEPER_WORKER_RUN_RELAYS": "false",  # a benchmark starts and stops them itself
-    }
+@asynccontextmanager
+async def attached_relay(temporal: Client) -> AsyncIterator[None]:
+    """The endpoint's relay, attached; taken away afterwards, or another side would pay for a second stream."""
+    keeper = Turnkeeper(temporal)
+    relay = await temporal.start_workflow(
+        "Endpoint",
+        EndpointInput(endpoint=ENDPOINT, task_queue=WORKFLOW_TASK_QUEUE),
+        id=endpoint_workflow_id(ENDPOINT),
+        task_queue=WORKFLOW_TASK_QUEUE,
+    )
+    async with asyncio.timeout(RELAY_DEADLINE):
+        while (status := (await keeper.endpoint(ENDPOINT)).relay) is None or not status.attached:  # noqa: ASYNC110 - told by another process
+            await asyncio.sleep(RELAY_POLL)
+    try:
+        yield
+    finally:
+        await relay.terminate()
+        await asyncio.sleep(RELAY_STOPS)
 
 
-async def _run(
-    stack: AsyncExitStack, name: str, state: Path, *arguments: str, says: str, environment: dict[str, str] | None = None
+# The parts, for benchmarks that need others beside them.
+
+
+async def start_temporal(stack: AsyncExitStack, state: Path, *, in_memory: bool = False) -> TemporalServer:
+    """The tuned dev server; stopped with `stack`."""
+    server = TemporalServer(
+        log=state / "temporal.log",
+        database=None if in_memory else state / "temporal.db",
+        search_attributes=[key.name for key in ALL],
+        ui=False,
+    )
+    return await stack.enter_async_context(server)
+
+
+async def start_worker(
+    stack: AsyncExitStack, name: str, state: Path, environment: Mapping[str, str]
 ) -> SupervisedProcess:
+    """`worker.py`, ready; stopped with `stack`."""
+    return await start_program(
+        stack, name, state, str(CHECKOUT / "worker.py"), says="is ready", environment=environment
+    )
+
+
+def worker_environment(
+    temporal: TemporalServer, provider_url: str, workspace: Path, *, password: str | None = None, **worker: object
+) -> dict[str, str]:
+    """What a worker is configured with. `worker`: settings of the process, such as `max_cached_workflows=50`.
+
+    It starts no relay: a benchmark starts and stops it itself.
+    """
+    prefix = f"TURNKEEPER_ENDPOINT_{ENDPOINT.upper()}"
+    ours = {
+        "TEMPORAL_ADDRESS": temporal.address,
+        f"{prefix}_URL": provider_url,
+        f"{prefix}_ROOTS": str(workspace),
+        **({f"{prefix}_PASSWORD": password} if password is not None else {}),
+        **{f"TURNKEEPER_WORKER_{name.upper()}": str(value) for name, value in ({"run_relays": False} | worker).items()},
+    }
+    return {**os.environ, **ours}
+
+
+async def start_program(
+    stack: AsyncExitStack,
+    name: str,
+    state: Path,
+    *arguments: str,
+    says: str,
+    environment: Mapping[str, str] | None = None,
+) -> SupervisedProcess:
+    """A Python program of this checkout, once its log holds `says`; stopped with `stack`."""
     log = state / f"{name}.log"
     process = SupervisedProcess(
         name,
@@ -116,7 +170,7 @@ async def _run(
         log=log,
         ready=_says(log, says),
         start_deadline=START_DEADLINE,
-        environment=environment or dict(os.environ),
+        environment=dict(os.environ if environment is None else environment),
         directory=CHECKOUT,
     )
     await process.start()

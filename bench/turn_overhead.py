@@ -21,10 +21,9 @@ import httpx
 
 from bench.bare import TURN_TIMEOUT, BareClient, timed
 from bench.results import Results
-from bench.servers import ENDPOINT, Servers, servers
+from bench.servers import ENDPOINT, Servers, attached_relay, servers
 from bench.timing import TimedTurn, cpu_per_turn, machine, median, p99, table
 from turnkeeper.client import Turnkeeper
-from turnkeeper.messages import WORKFLOW_TASK_QUEUE, EndpointInput, endpoint_workflow_id
 
 PROMPTS: Final = {
     "3 s": 'bench <<<[{"kind": "text", "tokens": 60, "interval": 0.05}]>>>',
@@ -35,14 +34,6 @@ ROUNDS: Final = {1: 10, 8: 6, 20: 6, 60: 3}
 
 WARM_UP: Final = 2
 """Rounds that count for nothing: the instance, connections, caches and just-in-time compilers of all sides."""
-
-RELAY_DEADLINE: Final = 30.0
-"""Seconds until the relay is attached; it takes a fraction of one."""
-
-RELAY_POLL: Final = 0.05
-
-RELAY_STOPS: Final = 3.0
-"""Seconds for a relay to learn that its workflow is gone: it beats every second."""
 
 Run = Callable[[str], Awaitable[TimedTurn]]
 
@@ -81,22 +72,9 @@ async def bare_side(running: Servers, http: httpx.AsyncClient) -> AsyncIterator[
 
 @asynccontextmanager
 async def durable_side(running: Servers, http: httpx.AsyncClient) -> AsyncIterator[Run]:
-    """Turnkeeper, with its relay; taken away afterwards, or the script would pay for a second stream."""
-    keeper = Turnkeeper(running.temporal)
-    relay = await running.temporal.start_workflow(
-        "Endpoint",
-        EndpointInput(endpoint=ENDPOINT, task_queue=WORKFLOW_TASK_QUEUE),
-        id=endpoint_workflow_id(ENDPOINT),
-        task_queue=WORKFLOW_TASK_QUEUE,
-    )
-    async with asyncio.timeout(RELAY_DEADLINE):
-        while (status := (await keeper.endpoint(ENDPOINT)).relay) is None or not status.attached:  # noqa: ASYNC110 - told by another process
-            await asyncio.sleep(RELAY_POLL)
-    try:
+    """Turnkeeper, with its relay."""
+    async with attached_relay(running.temporal):
         yield DurableClient(running, http).turn
-    finally:
-        await relay.terminate()
-        await asyncio.sleep(RELAY_STOPS)
 
 
 async def measure(running: Servers, prompt: str, at_once: int, rounds: int) -> dict[str, Any]:
