@@ -16,6 +16,7 @@ from typing import Final
 from temporalio.client import Client
 
 from bench.timing import cpu_seconds
+from bench.wire import CountingWire
 from turnkeeper.client import Turnkeeper
 from turnkeeper.codec import data_converter
 from turnkeeper.dev.opencode_server import OpenCodeServer
@@ -48,6 +49,8 @@ class Servers:
     workspace: Path
     processes: dict[str, int]
     """Name to process id."""
+    wire: CountingWire | None = None
+    """Between the workers and OpenCode, if it was asked for."""
 
     def cpu(self) -> dict[str, float]:
         """Seconds of CPU of each process so far."""
@@ -55,10 +58,18 @@ class Servers:
 
 
 @asynccontextmanager
-async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: int = 1) -> AsyncIterator[Servers]:
+async def servers(
+    *,
+    in_memory: bool = False,
+    snapshots: bool = True,
+    workers: int = 1,
+    script: Path | None = None,
+    count_wire: bool = False,
+) -> AsyncIterator[Servers]:
     """Scripted model, OpenCode, tuned Temporal (file database unless `in_memory`) and workers.
 
-    `snapshots` are OpenCode's own default: it runs git twice a step, about half of its CPU.
+    `snapshots` are OpenCode's own default: it runs git twice a step, about half of its CPU. `script`: a file of plans
+    for the model, where a prompt must not carry its own. `count_wire`: count what passes between workers and OpenCode.
     """
     state = Path(tempfile.mkdtemp(prefix="turnkeeper-bench-"))
     workspace = state / "workspace"
@@ -66,9 +77,8 @@ async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: i
     try:
         async with AsyncExitStack() as stack:
             model_port = choose_port(0, program="the scripted model", setting="port")
-            model = await start_program(
-                stack, "model", state, "-m", "turnkeeper.dev.model", "--port", str(model_port), says="listening"
-            )
+            told = ["--port", str(model_port), *(["--script", str(script)] if script is not None else [])]
+            model = await start_program(stack, "model", state, "-m", "turnkeeper.dev.model", *told, says="listening")
             opencode = await stack.enter_async_context(
                 OpenCodeServer.hermetic(
                     state=state / "opencode",
@@ -79,7 +89,9 @@ async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: i
                 )
             )
             temporal = await start_temporal(stack, state, in_memory=in_memory)
-            environment = worker_environment(temporal, opencode.base_url, workspace, password=opencode.password)
+            wire = await stack.enter_async_context(CountingWire.before(opencode.port)) if count_wire else None
+            url = wire.url if wire is not None else opencode.base_url
+            environment = worker_environment(temporal, url, workspace, password=opencode.password)
             running = [await start_worker(stack, f"worker-{n}", state, environment) for n in range(workers)]
             client = await Client.connect(temporal.address, data_converter=data_converter())
             processes = {
@@ -88,7 +100,7 @@ async def servers(*, in_memory: bool = False, snapshots: bool = True, workers: i
                 "temporal": temporal.process.pid or 0,
                 **{process.name: process.pid or 0 for process in running},
             }
-            yield Servers(opencode, client, workspace, processes)
+            yield Servers(opencode, client, workspace, processes, wire)
     finally:
         shutil.rmtree(state, ignore_errors=True)
 
