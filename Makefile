@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: fuzz audit help env run test check lint types format conformance chaos chaos-report chaos-short soak compat
+.PHONY: bench bench-quick fuzz audit help env run test check lint types format conformance chaos chaos-report chaos-short soak compat
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,19 @@ chaos-report: env  ## the series of RESULTS=file into docs/reliability.md
 MINUTES ?= 30
 soak: env  ## mixed load with faults for MINUTES=30: what grows, what is left behind, what is judged wrong
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+# What draws is installed here alone, on top of the pins of `env`.
+$(VENV)/.bench: requirements-bench.txt $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
+bench: env $(VENV)/.bench  ## every benchmark, then docs/performance.md from what they found; RESULTS=file adds a series of faults
+	$(BIN)/python -m bench $(if $(RESULTS),--series $(RESULTS))
+	$(BIN)/python -m bench.plots
+	$(BIN)/python -m bench.report
+
+bench-quick: env  ## every benchmark at its smallest: does it run? Keeps nothing, its figures mean nothing
+	$(BIN)/python -m bench --quick
 
 compat: env  ## an older temporalio than is promised, and other versions of OpenCode (25 min)
 	$(BIN)/python -m tests.compatibility

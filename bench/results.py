@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
+
+RESULTS: Final = Path(__file__).parent / "results"
+"""Kept in the repository: docs/performance.md is written from it."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What Turnkeeper adds to a turn: the same prompt through a bare httpx script and through Turnkeeper, in turns.
 
-python -m bench.turn_overhead [--at-once 1 20] [--rounds N] [--in-memory] [--json FILE]
+python -m bench.turn_overhead [--at-once 1 20] [--rounds N] [--in-memory] [--quick] [--json FILE]
 
 A turn is scripted to last about 3 s (60 tokens at 20 a second). Rounds alternate bare, durable, bare, durable … on
 the same OpenCode, so that a machine that gets slower slows both down.
@@ -115,10 +115,10 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
-def report(results: list[dict[str, Any]], setting: str) -> str:
+def report(results: Results) -> str:
     """Two tables: the ratio, and where the time goes."""
     ratios, parts = [], []
-    for row in results:
+    for row in results.rows:
         bare, durable = row["bare"], row["durable"]
         ratios.append(
             [
@@ -141,9 +141,9 @@ def report(results: list[dict[str, Any]], setting: str) -> str:
     head = ["turn", "at once", "n", "bare s", "durable s", "bare p99", "durable p99", "ratio of medians"]
     where = ["turn", "at once", "side", "call → stored ms", "provider ms", "answer → seen ms"]
     where += ["CPU ms a turn: OpenCode", "Temporal", "worker"]
-    return "\n\n".join(
-        [f"{machine()}; Temporal dev server, tuned, {setting}.", table(head, ratios), table(where, parts)]
-    )
+    snapshots = "on (its default)" if results.settings["snapshots"] else "off"
+    setting = f"Temporal dev server, tuned, {results.settings['database']}; OpenCode's snapshots {snapshots}."
+    return "\n\n".join([setting, table(head, ratios), table(where, parts)])
 
 
 def main() -> None:
@@ -155,12 +155,15 @@ def main() -> None:
     parser.add_argument("--in-memory", action="store_true", help="Temporal without its file database")
     parser.add_argument("--no-snapshots", action="store_true", help="OpenCode with `snapshot: false`: half its CPU")
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--quick", action="store_true", help="one round of the shortest turn, one at a time: no figure")
     options = parser.parse_args()
-    results = asyncio.run(run(options))
+    if options.quick:
+        options.at_once, options.turns, options.rounds = [1], ["shortest"], 1
+    rows = asyncio.run(run(options))
     database = "in memory" if options.in_memory else "file database with WAL"
-    print(report(results, f"{database}; OpenCode's snapshots {'off' if options.no_snapshots else 'on (its default)'}"))
-    settings = {"database": database, "snapshots": not options.no_snapshots}
-    Results("turn_overhead", settings, results).keep(options.json)
+    results = Results("turn_overhead", {"database": database, "snapshots": not options.no_snapshots}, rows)
+    print(f"{machine()}. {report(results)}")
+    results.keep(options.json)
 
 
 if __name__ == "__main__":

@@ -159,12 +159,22 @@ def written(document: str, runs: Sequence[Run]) -> str:
         ValueError: it has no such place.
 
     """
-    before, _, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"no place between {BEGIN!r} and {END!r}")
     bad = "".join(f"\n- {line}" for line in failures(runs))
-    return f"{before}{BEGIN}\n\n{heading(runs)}\n\n{tables(runs)}\n{bad}\n{END}{after}"
+    return put_between(document, BEGIN, END, f"{heading(runs)}\n\n{tables(runs)}\n{bad}")
+
+
+def put_between(document: str, begin: str, end: str, text: str) -> str:
+    """The document with `text` between two of its lines, in the place of what stood there.
+
+    Raises:
+        ValueError: it has no such place.
+
+    """
+    before, _, rest = document.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"no place between {begin!r} and {end!r}")
+    return f"{before}{begin}\n\n{text}\n{end}{after}"
 
 
 def _main() -> int:

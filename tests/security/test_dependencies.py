@@ -28,6 +28,9 @@ LICENCES: Final = re.compile(
 )
 """Licences that a wheel under MIT may depend on. MPL covers its own files alone."""
 
+DRAWING: Final = "requirements-bench.txt"
+"""What `make bench` installs beside the rest, to draw; not here where it is tested."""
+
 PINS: Final = re.compile(r"^([A-Za-z0-9._-]+)==(\S+?)(?: ;[^\\]*)? ?\\$", re.MULTILINE)
 
 
@@ -37,12 +40,12 @@ def project() -> dict[str, object]:
 
 
 @cache
-def pinned() -> dict[str, str]:
-    return {canonicalize_name(name): version for name, version in PINS.findall(_requirements())}
+def pinned(file: str = "requirements-dev.txt") -> dict[str, str]:
+    return {canonicalize_name(name): version for name, version in PINS.findall(_requirements(file))}
 
 
-def _requirements() -> str:
-    return (ROOT / "requirements-dev.txt").read_text()
+def _requirements(file: str) -> str:
+    return (ROOT / file).read_text()
 
 
 def declared() -> Iterator[Requirement]:
@@ -73,11 +76,18 @@ def distributions_of(names: set[str]) -> dict[str, set[str]]:
     return {name: {canonicalize_name(found) for found in known.get(name, [])} for name in names}
 
 
-def test_every_requirement_is_pinned_with_a_hash() -> None:
-    blocks = [block for block in re.split(r"\n(?=\S)", _requirements()) if "==" in block.partition("\n")[0]]
-    assert len(blocks) == len(pinned()) > 40
+@pytest.mark.parametrize(("file", "at_least"), [("requirements-dev.txt", 40), (DRAWING, 8)])
+def test_every_requirement_is_pinned_with_a_hash(file: str, at_least: int) -> None:
+    text = _requirements(file)
+    blocks = [block for block in re.split(r"\n(?=\S)", text) if "==" in block.partition("\n")[0]]
+    assert len(blocks) == len(pinned(file)) > at_least
     assert [block.partition("\n")[0] for block in blocks if "--hash=sha256:" not in block] == []
-    assert not re.search(r"https?://|git\+|file:|^-e|--index-url|--find-links", _requirements(), re.MULTILINE)
+    assert not re.search(r"https?://|git\+|file:|^-e|--index-url|--find-links", text, re.MULTILINE)
+
+
+def test_what_draws_needs_no_other_version_of_what_is_pinned_already() -> None:
+    shared = pinned().keys() & pinned(DRAWING).keys()
+    assert {name: pinned(DRAWING)[name] for name in shared} == {name: pinned()[name] for name in shared}
 
 
 def test_every_declared_dependency_is_among_the_pins_and_fits() -> None:
@@ -96,7 +106,9 @@ def test_what_ships_imports_only_what_it_declares() -> None:
 
 
 def test_tests_import_nothing_that_no_pin_brings() -> None:
-    used = set().union(*(imported(file) for file in files("tests", "bench", "docs")))
+    draws = ROOT / "bench" / "plots.py"
+    assert imported(draws) <= set(pinned(DRAWING))
+    used = set().union(*(imported(file) for file in files("tests", "bench", "docs") if file != draws))
     strangers = {name: found for name, found in distributions_of(used).items() if not found & set(pinned())}
     assert strangers == {}
 
