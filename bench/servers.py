@@ -63,6 +63,7 @@ async def servers(
     in_memory: bool = False,
     snapshots: bool = True,
     workers: int = 1,
+    empty_workers: int = 0,
     script: Path | None = None,
     count_wire: bool = False,
 ) -> AsyncIterator[Servers]:
@@ -70,6 +71,7 @@ async def servers(
 
     `snapshots` are OpenCode's own default: it runs git twice a step, about half of its CPU. `script`: a file of plans
     for the model, where a prompt must not carry its own. `count_wire`: count what passes between workers and OpenCode.
+    `empty_workers`: those of `bench.empty`.
     """
     state = Path(tempfile.mkdtemp(prefix="turnkeeper-bench-"))
     workspace = state / "workspace"
@@ -93,6 +95,7 @@ async def servers(
             url = wire.url if wire is not None else opencode.base_url
             environment = worker_environment(temporal, url, workspace, password=opencode.password)
             running = [await start_worker(stack, f"worker-{n}", state, environment) for n in range(workers)]
+            running += [await start_empty_worker(stack, f"empty-{n}", state, temporal) for n in range(empty_workers)]
             client = await Client.connect(temporal.address, data_converter=data_converter())
             processes = {
                 "model": model.pid or 0,
@@ -146,6 +149,14 @@ async def start_worker(
     return await start_program(
         stack, name, state, str(CHECKOUT / "worker.py"), says="is ready", environment=environment
     )
+
+
+async def start_empty_worker(
+    stack: AsyncExitStack, name: str, state: Path, temporal: TemporalServer
+) -> SupervisedProcess:
+    """A worker of the empty workflows, ready; stopped with `stack`."""
+    environment = {**os.environ, "TEMPORAL_ADDRESS": temporal.address}
+    return await start_program(stack, name, state, "-m", "bench.empty_worker", says="is ready", environment=environment)
 
 
 def worker_environment(

@@ -24,6 +24,7 @@ from bench.results import Results
 from bench.servers import ENDPOINT, Servers, attached_relay, servers
 from bench.timing import TimedTurn, cpu_per_turn, machine, median, p99, table
 from turnkeeper.client import Turnkeeper
+from turnkeeper.messages import TurnResult
 
 PROMPTS: Final = {
     "3 s": 'bench <<<[{"kind": "text", "tokens": 60, "interval": 0.05}]>>>',
@@ -50,17 +51,22 @@ class DurableClient:
     async def turn(self, prompt: str) -> TimedTurn:
         """A fresh thread, one prompt, its outcome."""
         began, began_at = time.perf_counter(), time.time()
-        started = await self._keeper.start_turn(
-            f"bench-{uuid.uuid4().hex}",
-            prompt,
-            endpoint=ENDPOINT,
-            directory=self._directory,
-            accept_timeout=TURN_TIMEOUT,
-        )
-        result = await self._keeper.wait(started)
+        result = await one_turn(self._keeper, self._directory, prompt)
         total = time.perf_counter() - began
         answer = await self._http.get(f"/session/{result.session_id}/message", params={"directory": self._directory})
         return timed(answer.raise_for_status().json(), total, began_at)
+
+
+async def one_turn(keeper: Turnkeeper, directory: str, prompt: str) -> TurnResult:
+    """A fresh thread, one prompt, its outcome."""
+    started = await keeper.start_turn(
+        f"bench-{uuid.uuid4().hex}",
+        prompt,
+        endpoint=ENDPOINT,
+        directory=directory,
+        accept_timeout=TURN_TIMEOUT,
+    )
+    return await keeper.wait(started)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import h11
@@ -57,6 +58,12 @@ class Connection(asyncio.Protocol):
         fields = {"content-type": "application/json", "content-length": str(len(data))} | dict(headers or {})
         self._send(h11.Response(status_code=status, headers=list(fields.items())))
         self._send(h11.Data(data=data))
+        self._send(h11.EndOfMessage())
+        await self._may_write.wait()
+
+    async def no_content(self) -> None:
+        """Success without a body."""
+        self._send(h11.Response(status_code=HTTPStatus.NO_CONTENT, headers=[]))
         self._send(h11.EndOfMessage())
         await self._may_write.wait()
 
