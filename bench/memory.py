@@ -32,7 +32,7 @@ from temporalio.client import Client
 from bench import busy_provider, plain_worker
 from bench.results import Results
 from bench.servers import ENDPOINT, start_program, start_temporal, start_worker, worker_environment
-from bench.timing import machine, median, table
+from bench.timing import median, table
 from tests.soak.probe import resident_mb
 from turnkeeper.client import Turnkeeper
 from turnkeeper.codec import data_converter
@@ -262,7 +262,7 @@ def report(results: Results) -> str:
         each = _each(before, row) if same_worker else ""
         cells = [f"{row['what']}s", f"{row['cache']:,}", f"{row['open']:,}", f"{row['rss_mb']:.1f}", each]
         rows.append([*cells, f"{row['seconds']:.0f}"])
-    return f"{machine()}; Temporal dev server, in memory.\n\n{table(head, rows)}"
+    return table(head, rows)
 
 
 def _each(before: Mapping[str, Any], row: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ class Request(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
 
 
 Handler = Callable[[Request, "Connection"], Awaitable[None]]
@@ -53,8 +54,8 @@ class Connection(asyncio.Protocol):
     # What a handler calls.
 
     async def answer(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
-        """A whole JSON answer."""
-        data = json.dumps(body).encode()
+        """A whole JSON answer; a 204 has no body."""
+        data = b"" if status == HTTPStatus.NO_CONTENT else json.dumps(body).encode()
         fields = {"content-type": "application/json", "content-length": str(len(data))} | dict(headers or {})
         self._send(h11.Response(status_code=status, headers=list(fields.items())))
         self._send(h11.Data(data=data))
@@ -144,11 +145,13 @@ class Connection(asyncio.Protocol):
             if len(self._body) > MAX_BODY:
                 self.reset()
         elif isinstance(event, h11.EndOfMessage) and self._head is not None:
+            path, _, query = self._head.target.decode().partition("?")
             request = Request(
                 method=self._head.method.decode(),
-                path=self._head.target.decode().partition("?")[0],
+                path=path,
                 headers={name.decode(): value.decode("latin-1") for name, value in self._head.headers},
                 body=bytes(self._body),
+                query=query,
             )
             self._task = asyncio.get_running_loop().create_task(self._serve(request))
         elif isinstance(event, h11.ConnectionClosed) and self._transport is not None:
