@@ -13,6 +13,7 @@ import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
@@ -20,9 +21,11 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
+    CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
+    EncodingPayloadConverter,
     PayloadCodec,
     PayloadConverter,
 )
@@ -117,6 +120,13 @@ class CommandPayloads(PydanticPayloadConverter):
     Of commands alone: a result or an input that cannot be read is no caller's mistake, and must not end a workflow.
     """
 
+    def __init__(self) -> None:
+        """Share what reads and writes JSON: the SDK makes a converter for each workflow that it keeps.
+
+        With the adapters of its own types, each of them would cost 0.4 ms of CPU a union, and 15 kB (measured).
+        """
+        CompositePayloadConverter.__init__(self, *_shared_converters())
+
     def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
         """The values; raises ApplicationError for a command that is none."""
         try:
@@ -126,6 +136,11 @@ class CommandPayloads(PydanticPayloadConverter):
                 raise
             refusal = bad_input(error)
         raise to_application_error(refusal) from None
+
+
+@cache
+def _shared_converters() -> tuple[EncodingPayloadConverter, ...]:
+    return tuple(PydanticPayloadConverter().converters.values())
 
 
 class KeylessCodec(PayloadCodec):

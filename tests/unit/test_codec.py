@@ -15,7 +15,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 
 from tests.encryption import KEYS, NEW, OLD, ring
-from turnkeeper.codec import CIPHER, ENCODING, KEY_ID, EncryptionCodec, KeylessCodec, converter_of
+from turnkeeper.codec import CIPHER, ENCODING, KEY_ID, CommandPayloads, EncryptionCodec, KeylessCodec, converter_of
 from turnkeeper.encryption_keys import KeyRing
 from turnkeeper.errors import EncryptionError
 from turnkeeper.vocabulary import Fault
@@ -53,6 +53,13 @@ async def test_what_was_sealed_opens_as_it_was(payloads: list[Payload]) -> None:
     for before, after in zip(payloads, hidden, strict=True):
         assert set(after.metadata) == {ENCODING, CIPHER, KEY_ID}
         assert len(before.data) < 8 or before.data not in after.data
+
+
+def test_converters_share_their_adapters() -> None:
+    """The SDK makes a converter for each workflow that it keeps: adapters of its own would cost each of them."""
+    one, other = CommandPayloads(), CommandPayloads()
+    assert one.converters is not other.converters
+    assert one.converters[b"json/plain"] is other.converters[b"json/plain"]
 
 
 def test_the_same_payload_never_looks_the_same() -> None:
