@@ -23,9 +23,8 @@ from bench.empty import STEPS, empty_turn, events_and_bytes
 from bench.results import Results
 from bench.servers import Servers, attached_relay, servers
 from bench.timing import cpu_per_turn, machine, median, p99, table
-from bench.turn_overhead import PROMPTS, WARM_UP, bare_side, one_turn
+from bench.turn_overhead import PROMPTS, WARM_UP, bare_side, one_turn, workflows_of
 from turnkeeper.client import Turnkeeper
-from turnkeeper.messages import thread_workflow_id, turn_workflow_id
 
 GOAL: Final = 1.5
 """Overhead of the shortest turn as a multiple of the floor, at most."""
@@ -45,7 +44,7 @@ T = TypeVar("T")
 
 
 class Side:
-    """What the rounds of one side gave. `totals` in seconds; `steps`: history events and bytes of one turn a round."""
+    """What the rounds of one side gave. `totals` in seconds; `steps`: history events and bytes of its turns."""
 
     def __init__(self, running: Servers, at_once: int) -> None:
         """Count the CPU of the processes that are `running`."""
@@ -53,6 +52,7 @@ class Side:
         self._at_once = at_once
         self.totals: list[float] = []
         self.cpu: list[dict[str, float]] = []
+        self.workflows: list[tuple[str, str]] = []
         self.steps: list[tuple[int, int]] = []
 
     async def round(self, turn: Callable[[], Awaitable[T]], less: float = 0.0) -> list[T]:
@@ -100,10 +100,12 @@ async def _rounds(running: Servers, at_once: int, rounds: int) -> tuple[Side, Si
             pauses.append(median([one.provider for one in timed]))
             async with attached_relay(temporal):
                 results = await durable.round(lambda: one_turn(keeper, str(running.workspace), prompt))
-            thread = results[0].thread_id
-            durable.steps.append(await events_and_bytes(temporal, thread_workflow_id(thread), turn_workflow_id(thread)))
+            durable.workflows += [workflows_of(one) for one in results]
             names = await floor.round(lambda: empty_turn(temporal, pauses[-1]), less=pauses[-1])
-            floor.steps.append(await events_and_bytes(temporal, names[0], f"{names[0]}:turn"))
+            floor.workflows += [(name, f"{name}:turn") for name in names]
+    # Only now: a thread's own end of a turn comes after the turn's result.
+    for side in (durable, floor):
+        side.steps = [await events_and_bytes(temporal, *pair) for pair in side.workflows]
     return bare, durable, floor, pauses
 
 

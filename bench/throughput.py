@@ -37,11 +37,10 @@ from bench.servers import (
     worker_environment,
 )
 from bench.timing import cpu_seconds, machine, median, p99, table
-from bench.turn_overhead import one_turn
+from bench.turn_overhead import one_turn, workflows_of
 from turnkeeper.client import Turnkeeper
 from turnkeeper.codec import data_converter
 from turnkeeper.dev.ports import LOOPBACK, choose_port
-from turnkeeper.messages import thread_workflow_id, turn_workflow_id
 
 GOAL: Final = 0.8
 """Turns a second as a part of the floor's, at least."""
@@ -92,7 +91,7 @@ class Site:
         result = await one_turn(Turnkeeper(self.temporal), self.directory, PROMPT)
         if result.outcome.reason != "finished":
             raise ValueError(f"a benchmark of failures says nothing: {result.outcome.reason}")
-        return thread_workflow_id(result.thread_id), turn_workflow_id(result.thread_id)
+        return workflows_of(result)
 
     async def floor(self) -> tuple[str, str]:
         """An empty turn; its workflows."""

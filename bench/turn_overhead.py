@@ -24,7 +24,7 @@ from bench.results import Results
 from bench.servers import ENDPOINT, Servers, attached_relay, servers
 from bench.timing import TimedTurn, cpu_per_turn, machine, median, p99, table
 from turnkeeper.client import Turnkeeper
-from turnkeeper.messages import TurnResult
+from turnkeeper.messages import TurnResult, thread_workflow_id, turn_workflow_id
 
 PROMPTS: Final = {
     "3 s": 'bench <<<[{"kind": "text", "tokens": 60, "interval": 0.05}]>>>',
@@ -67,6 +67,11 @@ async def one_turn(keeper: Turnkeeper, directory: str, prompt: str) -> TurnResul
         accept_timeout=TURN_TIMEOUT,
     )
     return await keeper.wait(started)
+
+
+def workflows_of(turn: TurnResult) -> tuple[str, str]:
+    """Ids of its thread's workflow and its own."""
+    return thread_workflow_id(turn.thread_id), turn_workflow_id(turn.thread_id)
 
 
 @asynccontextmanager
