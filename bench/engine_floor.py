@@ -33,7 +33,7 @@ ROUNDS: Final = {1: 30, 8: 10}
 """Rounds of each side by turns at once: enough for a median, in minutes."""
 
 FEWEST_ROUNDS: Final = 6
-QUICK_ROUNDS: Final = 2
+QUICK_ROUNDS: Final = 1
 
 PROCESSES: Final = {"temporal": "Temporal", "worker": "worker", "empty": "empty worker", "opencode": "OpenCode"}
 """Beginnings of processes' names to what they are called in tables."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from temporalio.client import Client
 
+from activities.relay import LISTED_AFTER
 from bench.timing import cpu_seconds
 from bench.wire import CountingWire
 from turnkeeper.client import Turnkeeper
@@ -35,6 +36,10 @@ RELAY_DEADLINE: Final = 30.0
 """Seconds until the relay is attached; it takes a fraction of one."""
 
 RELAY_POLL: Final = 0.05
+
+RELAY_SETTLES: Final = 2 * LISTED_AFTER
+"""Seconds after which a relay that has attached has told running turns to look for the second time. A turn that began
+before would look once more, which is ten history events and a reading that a turn of a running relay does not cost."""
 
 RELAY_STOPS: Final = 3.0
 """Seconds for a relay to learn that its workflow is gone: it beats every second."""
@@ -121,6 +126,7 @@ async def attached_relay(temporal: Client) -> AsyncIterator[None]:
     async with asyncio.timeout(RELAY_DEADLINE):
         while (status := (await keeper.endpoint(ENDPOINT)).relay) is None or not status.attached:  # noqa: ASYNC110 - told by another process
             await asyncio.sleep(RELAY_POLL)
+    await asyncio.sleep(RELAY_SETTLES)
     try:
         yield
     finally:
