@@ -78,7 +78,7 @@ class Constants:
     worker_slots: float = _constant(
         100, "activities a worker", "set: `max_concurrent_activities`; a relay keeps one for good"
     )
-    heartbeat_seconds: float = _constant(1, "s", "set: `HEARTBEAT_THROTTLE` in worker.py")
+    heartbeat_seconds: float = _constant(1, "s", "set: `HEARTBEAT_INTERVAL` in activities/endpoints.py")
     stream_mb_per_minute: float = _constant(
         1.1, "MB a minute a turn", "measured: 11.7 MB in 10.6 min at 40 steps a minute (peer.json)"
     )

@@ -226,20 +226,20 @@ def _together(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return row
 
 
-MB: Final = 1e6
+KB: Final = 1000
 
 
 def report(results: Results) -> str:
     """Traffic and settle times of both, and what one is of the other."""
     rows = [line for row in results.rows for line in _lines(row)]
-    head = ["turn", "watched by", "requests", "MB received", "of them events", "MB sent"]
+    head = ["turn", "watched by", "requests", "kB received", "of them events", "kB sent"]
     head += ["n", "settled p50 ms", "settled p99 ms"]
     long = results.rows[0]
     poll, ours = long["poll"], long["ours"]
     words = (
         f"One read of the list took the poller {poll['call_p50'] * 1000:.0f} ms (median) and "
-        f"{poll['call_p99'] * 1000:.0f} ms (p99) in the long turn, {poll['decoded'] / MB:.1f} MB of JSON in all. "
-        f"Turnkeeper's history of it: {ours['history_events']} events, {ours['history_bytes'] / 1000:.0f} kB."
+        f"{poll['call_p99'] * 1000:.0f} ms (p99) in the long turn, {poll['decoded'] / KB:,.0f} kB of JSON in all. "
+        f"Turnkeeper's history of it: {ours['history_events']} events, {ours['history_bytes'] / KB:.0f} kB."
     )
     return f"{table(head, rows)}\n\n{words}"
 
@@ -252,7 +252,7 @@ def _lines(row: Mapping[str, Any]) -> list[list[str]]:
     for side, what in (("poll", "polling"), ("ours", "Turnkeeper")):
         found = row[side]
         settles = [found["settle"]] if long else found["settle"]
-        sizes = [f"{found[part] / MB:.2f}" for part in ("received", "streamed", "sent")]
+        sizes = [f"{found[part] / KB:,.1f}" for part in ("received", "streamed", "sent")]
         times = [f"{value * 1000:.0f}" for value in (median(settles), p99(settles))]
         lines.append([name, what, f"{found['requests']:.0f}", *sizes, str(len(settles)), *times])
     ratio = {part: f"{row['ours'][part] / row['poll'][part]:.3f}" for part in ("requests", "received", "sent")}

@@ -25,8 +25,9 @@ SIZE: Final = (7.0, 3.6)
 DPI: Final = 110
 """Sharp enough for a page, some 40 kB a plot."""
 
-BARE, OURS, OTHERS = "0.55", "#1f6feb", "0.8"
-"""The baseline is grey, Turnkeeper blue, what is only beside them lighter."""
+BARE: Final = "0.55"
+OURS: Final = "#1f6feb"
+"""The baseline is grey, Turnkeeper blue."""
 
 Draw = Callable[[Axes, Results], None]
 
@@ -62,7 +63,42 @@ def recovery(axes: Axes, results: Results) -> None:
     axes.set(xscale="log", xlabel="seconds late (10 ms added, for the logarithm)", ylabel="% of turns settled")
 
 
-PLOTS: Final[Mapping[str, Draw]] = {"turn_overhead": turn_overhead, "peer": peer, "recovery": recovery}
+def throughput(axes: Axes, results: Results) -> None:
+    """Turns a second by worker processes."""
+    workers = [row["workers"] for row in results.rows]
+    for side, label, colour in (("floor", "empty workflows, same steps", BARE), ("durable", "Turnkeeper", OURS)):
+        axes.plot(workers, [row[side]["per_second"] for row in results.rows], marker="o", color=colour, label=label)
+    axes.set(xlabel="worker processes", ylabel="turns a second", xticks=workers, ylim=(0, None))
+
+
+def history(axes: Axes, results: Results) -> None:
+    """History events of a turn by tokens, beside what OpenCode said."""
+    rows = [row for row in results.rows if row["what"] == "tokens"]
+    tokens = [row["amount"] for row in rows]
+    for side, label, colour in (("provider", "OpenCode's events", BARE), ("turn", "history events of the turn", OURS)):
+        axes.plot(tokens, [row[side]["events"] for row in rows], marker="o", color=colour, label=label)
+    _log_ticks(axes, tokens)
+    axes.set(xlabel="tokens of the turn", ylabel="events", yscale="log")
+
+
+def memory(axes: Axes, results: Results) -> None:
+    """Resident memory of a worker by what is open, one line a worker."""
+    rows = [row for row in results.rows if not row["looks"]]
+    for what, cache in dict.fromkeys((row["what"], row["cache"]) for row in rows):
+        line = [row for row in rows if (row["what"], row["cache"]) == (what, cache)]
+        label = f"{what}s, cache of {cache:,}"
+        axes.plot([row["open"] for row in line], [row["rss_mb"] for row in line], marker="o", label=label)
+    axes.set(xlabel="open at once", ylabel="resident MB of the worker", ylim=(0, None))
+
+
+PLOTS: Final[Mapping[str, Draw]] = {
+    "turn_overhead": turn_overhead,
+    "throughput": throughput,
+    "history": history,
+    "memory": memory,
+    "peer": peer,
+    "recovery": recovery,
+}
 
 
 def draw(results: Results, file: Path) -> None:

@@ -44,7 +44,7 @@ def origin(results: Results) -> str:
     """When and on what it was measured."""
     place = results.place
     where = f"{place.cores} cores, {place.system}, Python {place.python}, temporalio {place.temporalio}"
-    return f"{results.taken_at}; {where}; load {place.load:g} when it began."
+    return f"{results.taken_at}; {where}; load {place.load:g} at the end."
 
 
 def section(results: Results, report: Report, image: Path | None) -> str:

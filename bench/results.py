@@ -18,7 +18,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Place:
-    """What it was measured on. `load`: of the machine, one minute's average when it began."""
+    """What it was measured on. `load`: of the machine, one minute's average at the end, its own part included."""
 
     python: str = field(default_factory=platform.python_version)
     system: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}")

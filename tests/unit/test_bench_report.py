@@ -24,7 +24,7 @@ def test_the_words_around_a_place_stay(tmp_path: Path) -> None:
     assert new.startswith("before\n")
     assert new.endswith("after\n")
     assert "old" not in new
-    assert "2026-11-23T00:00:00+00:00; 2 cores, Linux x86_64, Python 3.11.7, temporalio 1.35.0; load 0.5" in new
+    assert "2026-11-23T00:00:00+00:00; 2 cores, Linux x86_64, Python 3.11.7, temporalio 1.35.0; load 0.5 at the" in new
     assert "| a table |" in new
     assert written(new, {"peer": FOUND}, {"peer": lambda _: "| a table |"}, tmp_path) == new
     assert "![" not in new
