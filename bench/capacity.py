@@ -38,6 +38,8 @@ class Constants:
     minutes_per_turn: float = _constant(10, "min", "assumed")
     turns_per_endpoint: float = _constant(10, "open turns", "assumed; `max_running_turns` holds it")
     retention_days: float = _constant(3, "days", "assumed; the namespace's setting")
+    prompt_kb: float = _constant(1, "kB", "assumed")
+    answer_kb: float = _constant(2, "kB", "assumed; `text_limit` bounds it")
     turns_per_core: float = _constant(
         10, "turns a core of OpenCode", "measured, 1.18.33 with its snapshots; 25 without"
     )
@@ -53,6 +55,8 @@ class Constants:
     event_bytes: float = _constant(
         285, "bytes an event", "measured: 8.5 kB in those 30, nothing encrypted (history.json)"
     )
+    prompt_copies: float = _constant(4, "times in histories", "measured with 12 kB: two in `Thread`, two in `Turn`")
+    answer_copies: float = _constant(3, "times in histories", "measured with 12 kB: one in `Thread`, two in `Turn`")
     turn_actions: float = _constant(
         9, "actions a turn", "counted there: update, child (2), 3 activities, timer, signal, upsert"
     )
@@ -103,6 +107,13 @@ class Capacity:
         return given.short_turn_events + given.thread_events + given.minute_events * given.minutes_per_turn
 
     @property
+    def turn_bytes(self) -> float:
+        """History of one turn, words included."""
+        given = self.given
+        words = given.prompt_copies * given.prompt_kb + given.answer_copies * given.answer_kb
+        return self.turn_events * given.event_bytes + words * 1000
+
+    @property
     def events(self) -> float:
         """History events a second."""
         return self.starts * self.turn_events
@@ -115,7 +126,7 @@ class Capacity:
     @property
     def history_bytes_per_day(self) -> float:
         """Written."""
-        return self.events * self.given.event_bytes * DAY
+        return self.starts * self.turn_bytes * DAY
 
     @property
     def history_bytes_kept(self) -> float:

@@ -14,6 +14,10 @@ ROUND = Constants(
     minutes_per_turn=10,
     turns_per_endpoint=10,
     retention_days=2,
+    prompt_kb=2,
+    answer_kb=3,
+    prompt_copies=4,
+    answer_copies=2,
     turns_per_core=20,
     short_turn_events=30,
     thread_events=10,
@@ -46,7 +50,8 @@ def test_six_thousand_turns_of_ten_minutes() -> None:
     assert need.shards == 10
     assert need.server_cores == 2
     assert need.worker_cores == 1
-    assert need.history_bytes_per_day == 1000 * 200 * 86_400
+    assert need.turn_bytes == 100 * 200 + 4 * 2000 + 2 * 3000
+    assert need.history_bytes_per_day == 10 * 34_000 * 86_400
     assert need.history_bytes_kept == 2 * need.history_bytes_per_day
     assert need.endpoints == 600
     assert need.heartbeats == 300
