@@ -6,6 +6,7 @@ python -m bench.empty_worker, with TEMPORAL_ADDRESS; the benchmarks start it (`b
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from datetime import timedelta
 
@@ -45,3 +46,4 @@ async def run() -> None:
 
 if __name__ == "__main__":
     asyncio.run(run())
+    os._exit(0)  # as worker.py: interpreters with the SDK's core in them die by a signal now and then

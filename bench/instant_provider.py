@@ -12,6 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 from turnkeeper.dev.loopback_http import Connection, LoopbackServer, Request
@@ -54,7 +55,7 @@ class InstantProvider:
                 await connection.answer(200, self._messages[session_id])
             case "POST", ["session", session_id, "prompt_async"] if session_id in self._sessions:
                 events = self._run(session_id, json.loads(request.body))
-                await connection.no_content()
+                await connection.answer(HTTPStatus.NO_CONTENT, None)
                 self._tell(events)
             case _:
                 await connection.answer(404, {"name": "NotFoundError", "data": {"message": request.path}})

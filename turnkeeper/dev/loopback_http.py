@@ -62,12 +62,6 @@ class Connection(asyncio.Protocol):
         self._send(h11.EndOfMessage())
         await self._may_write.wait()
 
-    async def no_content(self) -> None:
-        """Success without a body."""
-        self._send(h11.Response(status_code=HTTPStatus.NO_CONTENT, headers=[]))
-        self._send(h11.EndOfMessage())
-        await self._may_write.wait()
-
     def begin_stream(self) -> None:
         fields = {"content-type": "text/event-stream", "cache-control": "no-cache"}
         self._send(h11.Response(status_code=200, headers=list(fields.items())))
