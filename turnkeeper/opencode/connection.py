@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from turnkeeper.errors import ProviderContractError, ProviderError
 from turnkeeper.opencode.answers import AnswerTooBigError, explain, other_type, too_big, wrong_shape
+from turnkeeper.opencode.lanes import Lanes
 from turnkeeper.opencode.tls import context_of
 from turnkeeper.settings import EndpointSettings
 
@@ -32,13 +33,14 @@ EVENT_STREAM_TYPE: Final = "text/event-stream"
 MAX_CONNECTIONS: Final = 64
 """Connections to one endpoint. More calls than that wait here instead of in OpenCode's one JavaScript thread."""
 
-MAX_IDLE_CONNECTIONS: Final = 16
-"""Kept open between calls; making one costs a round trip and, with TLS, a handshake."""
-
 IDLE_CONNECTION_SECONDS: Final = 30.0
 """An idle connection is not used again after this long. It spans the pause between two looks, and ends before the
 other side closes it (OpenCode: over 80 s, measured on 1.18.33; common proxies: 60 s), because a prompt that meets a
 closing connection is *perhaps sent*."""
+
+ONE_CONNECTION: Final = httpx.Limits(
+    max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_CONNECTION_SECONDS
+)
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 """Bytes read of an answer that is no success: its words are cut to hundreds of characters anyway."""
@@ -175,11 +177,11 @@ class Connection:
         timeout = httpx.Timeout(
             settings.request_timeout, connect=settings.connect_timeout, pool=settings.connect_timeout
         )
-        limits = httpx.Limits(
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=IDLE_CONNECTION_SECONDS,
-        )
+        verified = context_of(settings, name)
+
+        def one_connection() -> httpx.AsyncHTTPTransport:
+            return httpx.AsyncHTTPTransport(verify=verified, limits=ONE_CONNECTION)
+
         # Compression costs OpenCode's one thread more than the wire here, and would hide an answer's true size.
         plain = {"Accept-Encoding": "identity"}
         password = settings.secret()
@@ -191,7 +193,7 @@ class Connection:
             headers=plain,
             # With a transport of our own, httpx leaves proxy variables and .netrc alone: an endpoint is direct.
             transport=BoundedTransport(
-                transport or httpx.AsyncHTTPTransport(verify=context_of(settings, name), limits=limits),
+                transport or Lanes(one_connection, MAX_CONNECTIONS, IDLE_CONNECTION_SECONDS),
                 settings.max_response_bytes,
             ),
         )
