@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -20,16 +19,16 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError
 
+from activities.dispatch import Dispatcher
 from activities.endpoints import HEARTBEAT_INTERVAL, Endpoints, as_application_errors
-from activities.routing import Route, Router
+from activities.routing import Router
 from activities.running_turns import running_turns
 from activities.stream_log import StreamLog
-from turnkeeper.coalescing import Mailbox
 from turnkeeper.errors import ProviderError
 from turnkeeper.messages import endpoint_workflow_id, turn_workflow_id
 from turnkeeper.observations import Failure, ProviderEvent, ProviderEvents, RelayRequest, RelayStatus
 from turnkeeper.opencode.client import OpenCodeClient
-from turnkeeper.opencode.stream import ATTACH_SECONDS, EventStream, open_stream
+from turnkeeper.opencode.stream import ATTACH_SECONDS, open_stream
 from turnkeeper.vocabulary import EventKind
 
 RECONNECT_FIRST: Final = 0.2
@@ -62,12 +61,6 @@ ATTACH_SIGNALS_PER_SECOND: Final = 100
 
 MAX_SENDING: Final = 50
 """Signals under way at once."""
-
-MAX_UNROUTED: Final = 1000
-"""Events that wait for their session to be read. More are dropped: their turns look by their own clock."""
-
-MAX_UNROUTED_SESSIONS: Final = 100
-"""Sessions that are being read to learn whose they are. Events of others are dropped meanwhile, as above."""
 
 HANDOVER_DELAY: Final = timedelta(milliseconds=50)
 """Until another worker takes the relay over from one that shuts down."""
@@ -119,11 +112,7 @@ class _Relay:
         self._attempt = activity.info().attempt
         self._since = activity.info().started_time
         self._reports = 0
-        self._router = Router(client, request.namespace)
-        self._mail: dict[str, Mailbox] = {}
-        self._delivering: dict[str, asyncio.Event] = {}
-        self._unrouted: dict[str, list[ProviderEvent]] = {}
-        self._unrouted_count = 0
+        self._dispatcher = Dispatcher(Router(client, request.namespace), self._signal_turn)
         self._sending = asyncio.Semaphore(MAX_SENDING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached: bool | None = None
@@ -137,10 +126,11 @@ class _Relay:
             try:
                 async with open_stream(self._client, patience) as stream:
                     self._log.attached()
-                    self._forget_pauses()
+                    self._dispatcher.forget_pauses()
                     self._spawn(self._on_attach(after_gap=self._end_gap()))
                     pause, patience = RECONNECT_FIRST, ATTACH_FIRST
-                    await self._read_stream(stream)
+                    async for batch in stream:
+                        self._dispatcher.take(batch)
             except ProviderError as error:
                 self._log.lost(error.failure())
                 self._spawn(self._report(attached=False, failure=error.failure()))
@@ -154,73 +144,7 @@ class _Relay:
         """End everything that is still under way."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _read_stream(self, stream: EventStream) -> None:
-        async for batch in stream:
-            for said in batch:
-                if said.session is not None:
-                    self._router.remember(said.session)
-                if said.event is not None:
-                    self._take(said.event)
-
-    def _take(self, event: ProviderEvent) -> None:
-        if event.kind is EventKind.SESSION_ERROR:
-            # It names no prompt: only its time tells a turn whether it can be meant.
-            event = event.model_copy(update={"at": datetime.now(UTC)})
-        if event.session_id in self._unrouted:
-            self._hold(event)  # behind the events that wait already, so that order is kept
-            return
-        route, missing = self._router.known(event.session_id)
-        if route is not None:
-            self._put(route, event)
-        elif missing is not None and len(self._unrouted) < MAX_UNROUTED_SESSIONS:
-            self._unrouted[event.session_id] = []
-            self._hold(event)
-            self._spawn(self._route(event.session_id))
-
-    def _hold(self, event: ProviderEvent) -> None:
-        if self._unrouted_count < MAX_UNROUTED:
-            self._unrouted[event.session_id].append(event)
-            self._unrouted_count += 1
-
-    async def _route(self, session_id: str) -> None:
-        route = await self._router.find(session_id)
-        events = self._unrouted.pop(session_id)
-        self._unrouted_count -= len(events)
-        if route is not None:
-            for event in events:
-                self._put(route, event)
-
-    def _put(self, route: Route, event: ProviderEvent) -> None:
-        mailbox = self._mail.setdefault(route.thread_id, Mailbox())
-        due_before = mailbox.due()
-        mailbox.put(event.model_copy(update={"child": True}) if route.child else event, time.monotonic())
-        nudge = self._delivering.get(route.thread_id)
-        if nudge is None:
-            self._delivering[route.thread_id] = asyncio.Event()
-            self._spawn(self._deliver(route.thread_id, mailbox))
-        elif due_before is None or (mailbox.due() or 0.0) < due_before:
-            nudge.set()  # it waits for something later
-
-    async def _deliver(self, thread_id: str, mailbox: Mailbox) -> None:
-        """Tell a turn what waits for it, when it is due, until nothing waits. One at a time a turn: order is kept."""
-        nudge = self._delivering[thread_id]
-        while (due := mailbox.due()) is not None:
-            wait = due - time.monotonic()
-            if wait > 0:
-                nudge.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(nudge.wait(), wait)
-                continue
-            await self._signal_turn(thread_id, mailbox.take())
-        del self._delivering[thread_id]
-        if mailbox.fresh:
-            del self._mail[thread_id]
-
-    def _forget_pauses(self) -> None:
-        """Of mailboxes that are empty: their turns may have ended unheard, and would be remembered for good."""
-        self._mail = {thread: mailbox for thread, mailbox in self._mail.items() if thread in self._delivering}
+        await asyncio.gather(*self._tasks, self._dispatcher.close(), return_exceptions=True)
 
     async def _signal_turn(self, thread_id: str, events: tuple[ProviderEvent, ...]) -> None:
         handle = self._temporal.get_workflow_handle(turn_workflow_id(thread_id))
