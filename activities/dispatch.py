@@ -10,11 +10,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from activities.routing import Route, Router
-from turnkeeper.coalescing import Mailbox
+from turnkeeper.coalescing import Heard, Mailbox
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.opencode.translate import Translated
 from turnkeeper.vocabulary import EventKind
@@ -30,7 +31,7 @@ Deliver = Callable[[str, tuple[ProviderEvent, ...]], Awaitable[None]]
 
 
 class Dispatcher:
-    """The events of one endpoint, on their way to its turns. `take` never waits, so the stream is read without pause."""
+    """The events of one endpoint, on their way to its turns. `take` never waits: the stream is read without pause."""
 
     def __init__(self, router: Router, deliver: Deliver) -> None:
         """Route with `router`; `deliver` is awaited for each batch, one at a time a thread: order is kept."""
@@ -38,17 +39,18 @@ class Dispatcher:
         self._deliver_batch = deliver
         self._mail: dict[str, Mailbox] = {}
         self._delivering: dict[str, asyncio.Event] = {}
-        self._unrouted: dict[str, list[ProviderEvent]] = {}
+        self._unrouted: dict[str, list[Heard]] = {}
         self._unrouted_count = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, batch: Iterable[Translated]) -> None:
         """What one read of the stream said, in order."""
-        for said in batch:
-            if said.session is not None:
-                self._router.remember(said.session)
-            if said.event is not None:
-                self._take(said.event)
+        now = time.monotonic()
+        for event, session in batch:
+            if session is not None:
+                self._router.remember(session)
+            if event is not None:
+                self._take(event, now)
 
     def forget_pauses(self) -> None:
         """Of mailboxes that are empty: their turns may have ended unheard, and would be remembered for good."""
@@ -60,22 +62,22 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _take(self, event: ProviderEvent) -> None:
+    def _take(self, event: Heard, now: float) -> None:
         if event.kind is EventKind.SESSION_ERROR:
             # It names no prompt: only its time tells a turn whether it can be meant.
-            event = event.model_copy(update={"at": datetime.now(UTC)})
+            event = replace(event, at=datetime.now(UTC))
         if event.session_id in self._unrouted:
             self._hold(event)  # behind the events that wait already, so that order is kept
             return
         route, missing = self._router.known(event.session_id)
         if route is not None:
-            self._put(route, event)
+            self._put(route, event, now)
         elif missing is not None and len(self._unrouted) < MAX_UNROUTED_SESSIONS:
             self._unrouted[event.session_id] = []
             self._hold(event)
             self._spawn(self._route(event.session_id))
 
-    def _hold(self, event: ProviderEvent) -> None:
+    def _hold(self, event: Heard) -> None:
         if self._unrouted_count < MAX_UNROUTED:
             self._unrouted[event.session_id].append(event)
             self._unrouted_count += 1
@@ -85,18 +87,20 @@ class Dispatcher:
         events = self._unrouted.pop(session_id)
         self._unrouted_count -= len(events)
         if route is not None:
+            now = time.monotonic()
             for event in events:
-                self._put(route, event)
+                self._put(route, event, now)
 
-    def _put(self, route: Route, event: ProviderEvent) -> None:
-        mailbox = self._mail.setdefault(route.thread_id, Mailbox())
-        due_before = mailbox.due()
-        mailbox.put(event.model_copy(update={"child": True}) if route.child else event, time.monotonic())
+    def _put(self, route: Route, event: Heard, now: float) -> None:
+        mailbox = self._mail.get(route.thread_id)
+        if mailbox is None:
+            mailbox = self._mail[route.thread_id] = Mailbox()
+        sooner = mailbox.put(replace(event, child=True) if route.child else event, now)
         nudge = self._delivering.get(route.thread_id)
         if nudge is None:
             self._delivering[route.thread_id] = asyncio.Event()
             self._spawn(self._deliver(route.thread_id, mailbox))
-        elif due_before is None or (mailbox.due() or 0.0) < due_before:
+        elif sooner:
             nudge.set()  # it waits for something later
 
     async def _deliver(self, thread_id: str, mailbox: Mailbox) -> None:

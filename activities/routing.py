@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from turnkeeper.errors import ProviderError, ProviderNotFoundError
 from turnkeeper.opencode.client import OpenCodeClient
@@ -27,9 +26,8 @@ READ_AGAIN_LAST: Final = 4.0
 events wait meanwhile: dropped, they may have been the last of their turn, which only the clock would then find."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a session's events go."""
+class Route(NamedTuple):
+    """Where a session's events go. A cheap tuple, as one is made for every event."""
 
     thread_id: str
     child: bool

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from turnkeeper.coalescing import Mailbox
+from turnkeeper.coalescing import Heard, Mailbox
 from turnkeeper.lifecycle import begin, decide, learn
 from turnkeeper.limits import TurnLimits
-from turnkeeper.observations import PerhapsSent, ProviderEvent, Seen, SessionOpened
+from turnkeeper.observations import PerhapsSent, Seen, SessionOpened
 from turnkeeper.turn import (
     EventsArrived,
     Look,
@@ -73,7 +73,7 @@ class _LongTurn:
                 return Growth(self._signals, self._looks, self._events)
             if self._now >= self._next_event() and self._kind is not None:
                 self._said += 1
-                self._mail.put(ProviderEvent(id=f"e{self._said}", kind=self._kind), self._now)
+                self._mail.put(Heard(f"e{self._said}", self._kind, "ses"), self._now)
             if self._now >= self._due():
                 self._tell()
 

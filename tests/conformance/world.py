@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -262,7 +262,7 @@ class World:
                 continue
             route = await self._route(said.event.session_id)
             if route is not None:
-                await self.signal(route.thread_id, said.event.model_copy(update={"child": route.child}))
+                await self.signal(route.thread_id, replace(said.event, child=route.child).told())
             elif said.event.session_id == self.session_id:
                 raise AssertionError(f"an event of the thread's own session found no way: {said.event}")
 

@@ -147,7 +147,7 @@ def check_frame(data: bytes) -> None:
     if said.event is not None:
         assert len(said.event.detail) <= MAX_DETAIL
         assert said.event.detail.isprintable() or not said.event.detail
-        assert len(_kept(said.event)) <= MAX_EVENT
+        assert len(_kept(said.event.told())) <= MAX_EVENT
         assert _is_in(said.event.session_id, data)
     if said.session is not None:
         for text in (said.session.thread, said.session.namespace):

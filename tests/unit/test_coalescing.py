@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from datetime import UTC, datetime
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeeper.coalescing import MAX_WAITING, PROGRESS_LAST, TOKENS_FIRST, TOOLS_FIRST, Mailbox
+from turnkeeper.coalescing import MAX_WAITING, PROGRESS_LAST, TOKENS_FIRST, TOOLS_FIRST, Heard, Mailbox
 from turnkeeper.limits import MAX_BATCH
 from turnkeeper.observations import ProviderEvent
 from turnkeeper.vocabulary import EventKind
@@ -13,8 +17,8 @@ from turnkeeper.vocabulary import EventKind
 URGENT = [kind for kind in EventKind if kind not in {EventKind.PROGRESS, EventKind.TOOL, EventKind.BUSY}]
 
 
-def event(kind: EventKind, number: int = 0) -> ProviderEvent:
-    return ProviderEvent(id=f"evt_{number}", kind=kind)
+def event(kind: EventKind, number: int = 0) -> Heard:
+    return Heard(f"evt_{number}", kind, "ses_1")
 
 
 def test_a_decisive_event_is_told_at_once_and_takes_the_progress_along() -> None:
@@ -48,6 +52,34 @@ def test_progress_with_a_tool_in_it_is_worth_a_look() -> None:
         mailbox.put(event(kind, number), now=0)
     (said,) = mailbox.take()
     assert (said.kind, said.count) == (EventKind.TOOL, 3)
+
+
+@pytest.mark.parametrize("order", [[EventKind.BUSY, EventKind.PROGRESS], [EventKind.PROGRESS, EventKind.BUSY]])
+def test_work_in_a_step_that_began_with_busy_is_progress(order: list[EventKind]) -> None:
+    """Told as `busy`, it would not wind the stall clock, for as long as the pause lasts."""
+    mailbox = Mailbox()
+    for number, kind in enumerate(order):
+        mailbox.put(event(kind, number), now=0)
+    (said,) = mailbox.take()
+    assert (said.kind, said.count) == (EventKind.PROGRESS, 2)
+
+
+@given(st.lists(st.sampled_from(list(EventKind)), min_size=1, max_size=40))
+def test_a_waiting_delivery_is_woken_whenever_something_is_due_sooner(kinds: list[EventKind]) -> None:
+    mailbox = Mailbox()
+    for number, kind in enumerate(kinds):
+        before = mailbox.due()
+        sooner = mailbox.put(event(kind, number), now=float(number))
+        after = mailbox.due()
+        assert after is not None
+        assert sooner == (before is None or after < before)
+
+
+def test_everything_that_was_heard_is_told() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    heard = Heard("evt_1", EventKind.IDLE, "ses_1", "words", count=3, cut_off=True, at=at, child=True)
+    assert {field.name for field in fields(Heard)} == set(ProviderEvent.model_fields)
+    assert all(getattr(heard.told(), field.name) == getattr(heard, field.name) for field in fields(Heard))
 
 
 def test_a_long_turn_is_told_of_ever_more_rarely_and_the_next_one_afresh() -> None:

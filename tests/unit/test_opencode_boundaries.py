@@ -17,6 +17,7 @@ PURE = {
     "failures",
     "family",
     "frames",
+    "heads",
     "identifiers",
     "marks",
     "translate",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.recordings import FIXTURES, frames
-from turnkeeper.observations import ProviderEvent
+from turnkeeper.coalescing import Heard
 from turnkeeper.opencode.frames import FrameSplitter
 from turnkeeper.opencode.marks import SessionFacts
 from turnkeeper.opencode.translate import MAX_DETAIL, MAX_UNKNOWN_TYPES, Tally, Translated, translate
@@ -57,11 +57,11 @@ def translated(name: str) -> tuple[list[Translated], Tally]:
     return [one for one in said if one is not None], tally
 
 
-def events(name: str) -> list[ProviderEvent]:
+def events(name: str) -> list[Heard]:
     return [one.event for one in translated(name)[0] if one.event is not None]
 
 
-def one_event(data: bytes) -> ProviderEvent:
+def one_event(data: bytes) -> Heard:
     said = translate(data, Tally())
     assert said is not None
     assert said.event is not None

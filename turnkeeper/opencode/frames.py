@@ -26,14 +26,12 @@ class FrameSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Frames that this chunk completes, oldest first."""
-        first, newline, rest = chunk.partition(b"\n")
-        if not newline:
-            self._hold(first)
-            return []
-        lines = rest.split(b"\n")
+        lines = chunk.split(b"\n")
         unfinished = lines.pop()
-        lines.insert(0, self._release(first))
-        self._hold(unfinished)
+        if lines and (self._held or self._dropping or len(lines[0]) > self._limit):
+            lines[0] = self._release(lines[0])
+        if unfinished:
+            self._hold(unfinished)
         return [line[len(DATA) :].strip() for line in lines if line.startswith(DATA)]
 
     def _hold(self, piece: bytes) -> None:

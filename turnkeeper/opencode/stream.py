@@ -20,7 +20,7 @@ from turnkeeper.opencode.answers import explain, explain_status, other_type
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.connection import EVENT_STREAM_TYPE
 from turnkeeper.opencode.frames import FrameSplitter
-from turnkeeper.opencode.translate import Tally, Translated, translate
+from turnkeeper.opencode.translate import Tally, Translated, translate_batch
 
 WHAT: Final = "reading the event stream"
 PATH: Final = "/global/event"
@@ -56,8 +56,7 @@ class EventStream:
         """
         while True:
             frames, self._waiting = self._waiting or await self._read(), []
-            batch = [said for frame in frames if (said := translate(frame, self.tally)) is not None]
-            if batch:
+            if batch := translate_batch(frames, self.tally):
                 return batch
 
     async def attach(self, within: float) -> None:

@@ -1,33 +1,31 @@
-"""One frame of OpenCode's global event stream -> one canonical event, or nothing. Pure.
+"""Frames of OpenCode's global event stream -> canonical events, facts about sessions, or nothing. Pure.
 
 Events are hints: they make a turn look, they decide nothing. So a frame that cannot be read is counted and skipped,
 and the price of a frame matters more than its content: a token of streamed text is a frame of 300 bytes, every stored
 change comes twice (the second time as `sync`), and one JavaScript thread behind it sends up to a thousand a second.
 
-The head of a frame (id, type, session) stands in front and in the same order in every recording of 1.18.33, so it is
-read by pattern; the JSON is decoded only where its body is needed, or where the head is not as expected. The pattern
-cannot match inside a string: quotes are escaped there.
+What the head of a frame tells is taken from there (`heads`); the JSON is decoded, once, only where its body is needed
+or where the head is not as expected. Both ways say the same: tests/unit/test_heads.py.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
-from turnkeeper.observations import ProviderEvent
+from turnkeeper.coalescing import Heard
 from turnkeeper.opencode.assess import ABORT_ERROR
+from turnkeeper.opencode.heads import PROGRESS, SKIPPED, WITH_BODY, Head, head_of, progress_of
 from turnkeeper.opencode.marks import SessionFacts, facts_of_session
 from turnkeeper.opencode.wire import MAX_ID, MessageError, Session
 from turnkeeper.opencode.wording import foreign
 from turnkeeper.vocabulary import EventKind
-
-HEAD_BYTES: Final = 16 * 1024
-"""Where the head must be found: a directory of Linux's PATH_MAX, escaped, stands in front of it."""
 
 MAX_DECODED_BYTES: Final = 1024 * 1024
 """Of a frame whose body has to be decoded. Those that say something have some kilobytes; a user message's diffs, which
@@ -39,64 +37,12 @@ MAX_UNKNOWN_TYPES: Final = 50
 MAX_DETAIL: Final = 300
 """Characters of an event's detail: it enters histories."""
 
-_HEAD: Final = re.compile(
-    rb'"payload":\{(?:"type":"(sync)"'
-    rb'|"id":"([^"\\]{1,100})","type":"([^"\\]{1,100})"(?:,"properties":\{"sessionID":"([^"\\]{1,200})")?)'
-)
-
-TOOL_PART: Final = b'"type":"tool"'
-"""Found without decoding: quotes inside a text are escaped, so it cannot be part of one."""
-
-_PROGRESS: Final = frozenset({"message.part.delta", "message.part.updated", "session.compacted"})
-_WITH_BODY: Final = frozenset(
-    {
-        "message.updated",
-        "permission.asked",
-        "permission.replied",
-        "question.asked",
-        "question.rejected",
-        "question.replied",
-        "session.created",
-        "session.deleted",
-        "session.error",
-        "session.status",
-        "session.updated",
-    }
-)
-_SKIPPED: Final = frozenset(
-    {
-        "catalog.updated",
-        "command.executed",
-        "file.edited",
-        "file.watcher.updated",
-        "global.disposed",
-        "installation.update-available",
-        "installation.updated",
-        "integration.updated",
-        "lsp.client.diagnostics",
-        "lsp.updated",
-        "mcp.tools.changed",
-        "message.part.removed",
-        "message.removed",
-        "plugin.added",
-        "project.updated",
-        "pty.created",
-        "pty.deleted",
-        "pty.exited",
-        "pty.updated",
-        "reference.updated",
-        "server.connected",
-        "server.heartbeat",
-        "server.instance.disposed",
-        "session.diff",
-        "todo.updated",
-        "vcs.branch.updated",
-    }
-)
-
 INTERRUPTED: Final = "All fibers interrupted"
 """In the error of a request whose connection broke while its directory was being started (seen on 1.18.33): it says
 what became of the request and nothing against the prompt, which may be stored and is then not run."""
+
+_STATUS: Final = {b"busy": EventKind.BUSY, b"idle": EventKind.IDLE}
+"""Statuses that say everything by their type."""
 
 _ERROR: Final = TypeAdapter(MessageError)
 _SESSION: Final = TypeAdapter(Session)
@@ -118,7 +64,7 @@ class Tally:
 class Translated(NamedTuple):
     """What a frame says: an event, facts that route events, or both. A cheap tuple, as one is made for every token."""
 
-    event: ProviderEvent | None = None
+    event: Heard | None = None
     session: SessionFacts | None = None
 
 
@@ -126,11 +72,45 @@ class _MalformedError(Exception):
     """The frame is not what its type promises."""
 
 
+def translate_batch(frames: Iterable[bytes], tally: Tally) -> list[Translated]:
+    """What the frames of one read say, in order. Never raises.
+
+    Progress of a session is folded into one event, until something else is said.
+    """
+    said: list[Translated] = []
+    folded: dict[bytes, Heard] = {}
+    for frame in frames:
+        tally.frames += 1
+        head = head_of(frame)
+        progress = progress_of(head) if head is not None else None
+        if progress is not None:
+            tally.translated += 1
+            kind, session, event_id = progress
+            event = folded.get(session)
+            if event is None:
+                folded[session] = Heard(event_id.decode(), kind, session.decode())
+                continue
+            event.id = event_id.decode()
+            event.count += 1
+            if kind is EventKind.TOOL:
+                event.kind = kind  # the whole of it is then worth a look
+        elif (one := _translate_one(frame, head, tally)) is not None:
+            said += map(Translated, folded.values())
+            folded.clear()
+            said.append(one)
+    said += map(Translated, folded.values())
+    return said
+
+
 def translate(frame: bytes, tally: Tally) -> Translated | None:
     """Translate the data of one frame. Never raises; None when it says nothing that a turn could use."""
-    tally.frames += 1
+    said = translate_batch((frame,), tally)
+    return said[0] if said else None
+
+
+def _translate_one(frame: bytes, head: Head | None, tally: Tally) -> Translated | None:
     try:
-        result = _translate(frame, tally)
+        result = _translate(frame, head, tally)
     except (ValueError, RecursionError, _MalformedError):  # a ValidationError and a JSON error are ValueErrors
         tally.malformed += 1
         return None
@@ -139,19 +119,20 @@ def translate(frame: bytes, tally: Tally) -> Translated | None:
     return result
 
 
-def _translate(frame: bytes, tally: Tally) -> Translated | None:
-    head = _HEAD.search(frame, 0, HEAD_BYTES)
+def _translate(frame: bytes, head: Head | None, tally: Tally) -> Translated | None:
     if head is None:
         return _translate_payload(_payload(frame), tally)
-    sync, event_id, kind, session = head.groups()
+    sync, event_id, kind, session, _, role, status = head
     if sync is not None:
         tally.skipped += 1
         return None
     name = kind.decode()
-    if name in _PROGRESS and session is not None:
-        tool = name == "message.part.updated" and TOOL_PART in frame
-        return _event(event_id.decode(), EventKind.TOOL if tool else EventKind.PROGRESS, session.decode())
-    if name in _WITH_BODY or name in _PROGRESS:
+    if name == "session.status" and session is not None and status in _STATUS:
+        return _event(event_id.decode(), _STATUS[status], session.decode())
+    if name == "message.updated" and role is not None:
+        tally.skipped += 1  # not the assistant's: see `_message_event`
+        return None
+    if name in WITH_BODY or name in PROGRESS:
         return _translate_payload(_payload(frame), tally)
     _skip(name, tally)
     return None
@@ -159,7 +140,7 @@ def _translate(frame: bytes, tally: Tally) -> Translated | None:
 
 def _translate_payload(payload: dict[str, Any], tally: Tally) -> Translated | None:
     name = _text(payload, "type")
-    if name == "sync" or (name not in _WITH_BODY and name not in _PROGRESS):
+    if name not in WITH_BODY and name not in PROGRESS:
         _skip(name, tally)
         return None
     properties = payload.get("properties")
@@ -180,7 +161,9 @@ def _translate_body(name: str, event_id: str, properties: dict[str, Any]) -> Tra
         case _ if name == "message.updated":
             return _message_event(event_id, properties)
         case _:
-            return _event(event_id, EventKind.PROGRESS, _text(properties, "sessionID"))
+            part = properties.get("part") if name == "message.part.updated" else None
+            tool = isinstance(part, dict) and part.get("type") == "tool"
+            return _event(event_id, EventKind.TOOL if tool else EventKind.PROGRESS, _text(properties, "sessionID"))
 
 
 def _session_event(name: str, event_id: str, properties: dict[str, Any]) -> Translated | None:
@@ -199,8 +182,7 @@ def _session_event(name: str, event_id: str, properties: dict[str, Any]) -> Tran
                 # never explains a prompt that was not run: the abort of an earlier turn may arrive late.
                 return None
             if INTERRUPTED in words:
-                cut_off = _event(event_id, EventKind.IDLE, session_id, words).event
-                return Translated(event=cut_off and cut_off.model_copy(update={"cut_off": True}))
+                return _event(event_id, EventKind.IDLE, session_id, words, cut_off=True)
             return _event(event_id, EventKind.SESSION_ERROR, session_id, words)
         case _:
             session = _SESSION.validate_python(properties.get("info"))
@@ -215,11 +197,11 @@ def _status_event(event_id: str, properties: dict[str, Any]) -> Translated | Non
         raise _MalformedError
     session_id = _text(properties, "sessionID")
     match status.get("type"):
-        case "busy":
-            return _event(event_id, EventKind.BUSY, session_id)
         case "retry":
             words = f"attempt {status.get('attempt')}: {status.get('message')}"
             return _event(event_id, EventKind.RETRYING, session_id, words)
+        case "busy":
+            return _event(event_id, EventKind.BUSY, session_id)
         case "idle":
             return _event(event_id, EventKind.IDLE, session_id)
         case _:
@@ -251,13 +233,13 @@ def _error_words(error: object) -> tuple[str, str]:
     return known.name, f"{known.name}: {known.data.message}"
 
 
-def _event(event_id: str, kind: EventKind, session_id: str, detail: str = "") -> Translated:
+def _event(event_id: str, kind: EventKind, session_id: str, detail: str = "", *, cut_off: bool = False) -> Translated:
     words = foreign(detail, MAX_DETAIL) if detail else ""
-    return Translated(ProviderEvent(id=event_id, kind=kind, session_id=session_id, detail=words))
+    return Translated(Heard(event_id, kind, session_id, words, cut_off=cut_off))
 
 
 def _skip(name: str, tally: Tally) -> None:
-    if name in _SKIPPED or name in {"sync", "session.idle"}:
+    if name in SKIPPED:
         tally.skipped += 1
         return
     tally.unknown += 1
@@ -268,11 +250,19 @@ def _skip(name: str, tally: Tally) -> None:
 def _payload(frame: bytes) -> dict[str, Any]:
     if len(frame) > MAX_DECODED_BYTES:
         raise _MalformedError
-    envelope = json.loads(frame)
+    envelope = _decoded(frame)
     payload = envelope.get("payload") if isinstance(envelope, dict) else None
     if not isinstance(payload, dict):
         raise _MalformedError
     return payload
+
+
+def _decoded(frame: bytes) -> object:
+    """By the fast parser; what it refuses (half characters, which JavaScript writes) by Python's own."""
+    try:
+        return from_json(frame)
+    except ValueError:
+        return json.loads(frame)
 
 
 def _text(record: dict[str, Any], key: str) -> str:
