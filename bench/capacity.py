@@ -83,6 +83,12 @@ class Constants:
         100, "activities a worker", "set: `max_concurrent_activities`; a relay keeps one for good"
     )
     heartbeat_seconds: float = _constant(1, "s", "set: `HEARTBEAT_INTERVAL` in activities/endpoints.py")
+    stream_events: float = _constant(
+        26, "events/s a turn", "measured, 1.18.33: a turn that talks at 20 tokens a second"
+    )
+    relay_us_per_event: float = _constant(
+        13, "CPU µs an event", "measured: one after another, as a relay gets them that keeps up (ingest.json)"
+    )
     stream_mb_per_minute: float = _constant(
         1.1, "MB a minute a turn", "measured: 11.7 MB in 10.6 min at 40 steps a minute (peer.json)"
     )
@@ -174,13 +180,18 @@ class Capacity:
         return self.open_turns * self.given.stream_mb_per_minute * 1e6 / 60
 
     @property
+    def relay_cores(self) -> float:
+        """To read the streams, all turns talking at once; signals are in the workers' share."""
+        return self.open_turns * self.given.stream_events * self.given.relay_us_per_event / 1e6
+
+    @property
     def server_cores(self) -> float:
         """For history events alone."""
         return self.events * self.given.server_ms_per_event / 1000
 
     @property
     def worker_cores(self) -> float:
-        """For turns; reading the streams comes on top."""
+        """For turns; relays are beside that."""
         return self.events * self.given.worker_ms_per_event / 1000
 
     @property
@@ -219,7 +230,8 @@ SHOWN: Final[tuple[tuple[str, str, Callable[[Capacity], float]], ...]] = (
     ("history kept, of closed turns", "GB", lambda need: need.history_bytes_kept / 1e9),
     ("shards, each as busy as the measured one", "", lambda need: need.shards),
     ("Temporal server, as costly as the dev server", "cores", lambda need: need.server_cores),
-    ("workers, without the streams", "cores", lambda need: need.worker_cores),
+    ("workers, for turns", "cores", lambda need: need.worker_cores),
+    ("workers, for relays that read the streams", "cores", lambda need: need.relay_cores),
     ("open workflows", "", lambda need: need.open_workflows),
     ("workers' memory with all of them cached", "GB", lambda need: need.cache_bytes / 1e9),
     ("worker processes that cache all of them", "", lambda need: need.cache_workers),

@@ -35,6 +35,8 @@ ROUND = Constants(
     cached_workflows=1000,
     worker_slots=100,
     heartbeat_seconds=2,
+    stream_events=20,
+    relay_us_per_event=10,
     stream_mb_per_minute=0.6,
 )
 
@@ -50,6 +52,7 @@ def test_six_thousand_turns_of_ten_minutes() -> None:
     assert need.shards == 10
     assert need.server_cores == 2
     assert need.worker_cores == 1
+    assert need.relay_cores == pytest.approx(1.2)
     assert need.turn_bytes == 100 * 200 + 4 * 2000 + 2 * 3000
     assert need.history_bytes_per_day == 10 * 34_000 * 86_400
     assert need.history_bytes_kept == 2 * need.history_bytes_per_day
