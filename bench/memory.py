@@ -1,12 +1,13 @@
 """Memory of a worker process for each open turn and each idle thread, within its cache of workflows and beyond it.
 
-python -m bench.memory [--open 10 100 1000 ...] [--looks N] [--json FILE] [--quick]
+python -m bench.memory [--open 10 100 1000 ...] [--what KIND ...] [--looks N] [--json FILE] [--quick]
 
 One worker process a side, real Temporal (in memory), `bench.busy_provider` for OpenCode. An open turn is two open
 workflows, `Thread` and `Turn`; an idle thread is one, whose turn has ended. Baseline: as many open workflows that do
 nothing, on a worker of the same SDK. Each side once with a cache for all of it and once with one for `SMALL_CACHE`
 workflows. Memory is the resident set, read when nothing is under way any more; what each costs is the difference to
-the row before. Turns look rarely here, so that they rest; `--looks` then makes those of the smallest numbers look.
+the row before. Turns look rarely here, so that they rest; `--looks` then makes the first hundred look, within the
+cache: the SDK keeps something for each finished step of a workflow in its cache, so an empty one does as many.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ SMALL_CACHE: Final = 50
 LOOKS: Final = 20
 LOOKERS: Final = 100
 """Turns that look at most: each look is 20 ms of CPU."""
+
+LOOKED: Final = {OPEN: "looks", EMPTY: "activities"}
+"""What `--looks` are there."""
 
 A_DIRECTORY: Final = 20
 """Threads that share one: what one OpenCode directory is planned at."""
@@ -128,8 +132,8 @@ class Stage:
             process = await start_worker(stack, name, self.state, environment)
         return process.pid or 0
 
-    async def open(self, side: Side, numbers: range) -> None:
-        """Open those of `numbers`, and wait until all of them rest."""
+    async def open(self, side: Side, numbers: range) -> list[str]:
+        """Open those of `numbers`, and wait until all of them rest; the workflows that are open then."""
         gate = asyncio.Semaphore(AT_ONCE)
         keeper = Turnkeeper(self.temporal, task_queue=side.queue)
 
@@ -142,20 +146,25 @@ class Stage:
             self.turns += len(numbers)
             await self._until(self._all_looked)
         await self._rest(opened)
+        return opened
 
-    async def look(self, side: Side, turns: int) -> None:
-        """Make the first `turns` look once more."""
+    async def look(self, side: Side, opened: Sequence[str]) -> None:
+        """Make these look once more; an empty workflow has an activity that does nothing."""
         before = await self._looks()
-        for number in range(turns):
-            turn = self.temporal.get_workflow_handle(turn_workflow_id(side.thread(number)))
-            event = ProviderEvent(id=uuid.uuid4().hex, kind=EventKind.ATTACHED)
-            await turn.signal("provider_events", ProviderEvents(events=(event,)))
+        for workflow_id in opened:
+            handle = self.temporal.get_workflow_handle(workflow_id)
+            if side.what == EMPTY:
+                await handle.signal(plain_worker.Waits.work)
+            else:
+                event = ProviderEvent(id=uuid.uuid4().hex, kind=EventKind.ATTACHED)
+                await handle.signal("provider_events", ProviderEvents(events=(event,)))
 
         async def all_looked_again() -> bool:
-            return sum((await self._looks()).values()) >= sum(before.values()) + turns
+            return sum((await self._looks()).values()) >= sum(before.values()) + len(opened)
 
-        await self._until(all_looked_again)
-        await self._rest([turn_workflow_id(side.thread(number)) for number in range(turns)])
+        if side.what != EMPTY:
+            await self._until(all_looked_again)
+        await self._rest(opened)
 
     async def _empty(self, number: int) -> str:
         handle = await self.temporal.start_workflow(
@@ -208,16 +217,16 @@ async def measure(stage: Stage, side: Side, numbers: Sequence[int], looks: int) 
     rows: list[dict[str, Any]] = []
     async with AsyncExitStack() as stack:
         pid = await stage.worker(stack, side)
+        opened: list[str] = []
         for before, number in pairwise([0, *numbers]):
             began = time.perf_counter()
-            await stage.open(side, range(before, number))
+            opened += await stage.open(side, range(before, number))
             rows.append(await _row(side, number, 0, pid, began))
-        lookers = max((number for number in numbers if number <= LOOKERS), default=0)
-        if side.what == OPEN and looks and lookers and side.cache >= 2 * numbers[-1]:
-            began = time.perf_counter()
+        if looks and side.what != IDLE and side.cache >= BIG_CACHE * len(opened):
+            began, lookers = time.perf_counter(), opened[:LOOKERS]
             for _ in range(looks):
                 await stage.look(side, lookers)
-            rows.append(await _row(side, number, looks * lookers, pid, began))
+            rows.append(await _row(side, len(opened), looks * len(lookers), pid, began))
     return rows
 
 
@@ -246,7 +255,7 @@ async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             temporal = await Client.connect(server.address, data_converter=data_converter())
             stage = Stage(state, server, temporal, provider)
             for cache in (BIG_CACHE * options.open[-1], options.small_cache):
-                for what in (OPEN, IDLE, EMPTY):
+                for what in options.what:
                     rows += await measure(stage, Side(what, cache), options.open, options.looks)
     finally:
         shutil.rmtree(state, ignore_errors=True)
@@ -268,7 +277,7 @@ def report(results: Results) -> str:
 def _each(before: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     more = (row["rss_mb"] - before["rss_mb"]) * 1024
     if row["looks"]:
-        return f"{more / row['looks']:.1f} for each of {row['looks']} looks"
+        return f"{more / row['looks']:.1f} for each of {row['looks']:,} {LOOKED[row['what']]}"
     return f"{more / (row['open'] - before['open']):.1f}"
 
 
@@ -278,6 +287,7 @@ def main() -> None:
     parser.add_argument("--open", type=int, nargs="+", default=NUMBERS, help="ascending; 5000 takes long")
     parser.add_argument("--looks", type=int, default=LOOKS, help="of each of the first turns, in the end")
     parser.add_argument("--small-cache", type=int, default=SMALL_CACHE, help="workflows of the workers beyond it")
+    parser.add_argument("--what", nargs="+", choices=[OPEN, IDLE, EMPTY], default=[OPEN, IDLE, EMPTY])
     parser.add_argument("--quick", action="store_true", help="a few of everything: does the benchmark work?")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()

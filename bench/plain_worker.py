@@ -2,7 +2,8 @@
 
 python -m bench.plain_worker ADDRESS [--cached N]
 
-`Waits` is open and does nothing, `OneStep` is one activity that does nothing. No sandbox, as in `worker.py`.
+`Waits` is open and does nothing but an activity for each signal, `OneStep` is one activity; it does nothing. No
+sandbox, as in `worker.py`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Waits:
     async def run(self) -> None:
         """Wait for nothing."""
         await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    async def work(self) -> None:
+        """As a look that an event asks for."""
+        await workflow.execute_activity(step, start_to_close_timeout=STEP_TIMEOUT)
 
 
 async def run(address: str, cached: int) -> None:
