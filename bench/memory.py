@@ -292,7 +292,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     if options.quick:
-        options.open, options.looks, options.small_cache = [2, 4], 1, 2
+        options.open, options.looks, options.small_cache = [3], 1, 2
     settings = {"open": options.open, "looks": options.looks, "small_cache": options.small_cache}
     results = Results("memory", settings, asyncio.run(run(options)))
     print(report(results))

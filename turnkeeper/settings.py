@@ -136,8 +136,8 @@ class WorkerSettings(_Strict):
     task_queue: str = Field(default=WORKFLOW_TASK_QUEUE, min_length=1, max_length=200)
     max_cached_workflows: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=1000,
-        description="workflows kept in memory, 60 kB each; others are replayed when woken. Not 0: without a cache the "
-        "SDK runs local calls again",
+        description="workflows kept in memory, 100 kB each, and 5 kB more for each call that they made, which the SDK "
+        "keeps; others are replayed when woken. Not 0: without a cache the SDK runs local calls again",
     )
     max_concurrent_activities: Annotated[int, Field(ge=2, le=10_000)] = Field(
         default=100, description="provider calls at once; each is a short HTTP exchange"
