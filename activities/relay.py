@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -111,6 +112,7 @@ class _Relay:
         self._request = request
         self._attempt = activity.info().attempt
         self._since = activity.info().started_time
+        self._clock = time.monotonic()
         self._reports = 0
         self._dispatcher = Dispatcher(Router(client, request.namespace), self._signal_turn)
         self._sending = asyncio.Semaphore(MAX_SENDING)
@@ -158,11 +160,16 @@ class _Relay:
     async def _on_attach(self, *, after_gap: bool) -> None:
         """Events before now may be lost: make the endpoint's running turns look, before anything else is done."""
         told: set[str] = set()
+        attached_at = self._server_time()
         await self._tell_running(ProviderEvent(id="attach", kind=EventKind.ATTACHED, cut_off=after_gap), told)
         await self._report(attached=True)
         await asyncio.sleep(LISTED_AFTER)
         # Those that had just begun: what they gave the provider may be from after the gap.
-        await self._tell_running(ProviderEvent(id="attach", kind=EventKind.ATTACHED), told)
+        await self._tell_running(ProviderEvent(id="attach", kind=EventKind.ATTACHED), told, begun_before=attached_at)
+
+    def _server_time(self) -> datetime:
+        """Now, by the clock that a turn's start is told by; this machine's may be off."""
+        return self._since + timedelta(seconds=time.monotonic() - self._clock)
 
     def _end_gap(self) -> bool:
         """Was there one, in the time of this relay?"""
@@ -179,11 +186,13 @@ class _Relay:
             await self._tell_running(ProviderEvent(id="detach", kind=EventKind.DETACHED), told)
             await asyncio.sleep(AWAY_TOLD_AGAIN)
 
-    async def _tell_running(self, event: ProviderEvent, told: set[str]) -> None:
-        """Tell the endpoint's running turns, but those in `told`, which it adds to."""
+    async def _tell_running(
+        self, event: ProviderEvent, told: set[str], *, begun_before: datetime | None = None
+    ) -> None:
+        """Tell the endpoint's running turns, but those in `told`, which it adds to, and those that began too late."""
         try:
-            async for thread_id, run_id in running_turns(self._temporal, self._request.endpoint):
-                if run_id in told:
+            async for thread_id, run_id, begun_at in running_turns(self._temporal, self._request.endpoint):
+                if run_id in told or (begun_before is not None and begun_at > begun_before):
                     continue
                 told.add(run_id)
                 own = event.model_copy(update={"id": f"{event.id}-{self._attempt}-{run_id}"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import NamedTuple
 
 from temporalio.client import Client
@@ -16,6 +17,8 @@ class RunningTurn(NamedTuple):
 
     thread_id: str
     run_id: str
+    begun_at: datetime
+    """By the server's clock."""
 
 
 async def running_turns(temporal: Client, endpoint: str, limit: int | None = None) -> AsyncIterator[RunningTurn]:
@@ -28,4 +31,4 @@ async def running_turns(temporal: Client, endpoint: str, limit: int | None = Non
     query = f"WorkflowType = 'Turn' AND ExecutionStatus = 'Running' AND {ENDPOINT.name} = '{endpoint}'"
     prefix = turn_workflow_id("")
     async for execution in temporal.list_workflows(query, limit=limit):
-        yield RunningTurn(execution.id.removeprefix(prefix), execution.run_id)
+        yield RunningTurn(execution.id.removeprefix(prefix), execution.run_id, execution.start_time)
