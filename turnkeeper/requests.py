@@ -174,6 +174,8 @@ def result_of(turn: Turn, turn_id: str, request_id: str, reply: Reply) -> Answer
         state = AnswerState.ALREADY_ANSWERED
     elif won.ended is not None:
         state = won.ended
+    elif turn.outcome is not None and _closed_by_it(turn, asked):
+        state = AnswerState.DELIVERED
     elif turn.outcome is not None:
         return AnswerResult(turn_id=turn_id, request_id=request_id, state=AnswerState.STALE)
     else:
@@ -181,6 +183,14 @@ def result_of(turn: Turn, turn_id: str, request_id: str, reply: Reply) -> Answer
     return AnswerResult(
         turn_id=turn_id, request_id=request_id, state=state, answer=won.reply, by=won.by, failure=won.failure
     )
+
+
+def _closed_by_it(turn: Turn, asked: Asked | None) -> bool:
+    """Did the provider take an answer that it did not acknowledge? The run went on after it; no stop closed the request."""
+    if asked is None or asked.given is None or not asked.given.perhaps_taken or turn.stop is not None:
+        return False
+    finished = turn.outcome is not None and turn.outcome.state is TurnState.COMPLETED
+    return finished or not asked.open
 
 
 def answers_shown(turn: Turn, turn_id: str) -> tuple[AnswerResult, ...]:

@@ -260,6 +260,22 @@ def test_a_try_whose_answer_was_lost_is_what_closed_the_request() -> None:
     assert state_of_answer(hears(story.after(1), Gone()), ONCE) is AnswerState.DELIVERED
 
 
+@pytest.mark.parametrize(("tried", "state"), [(LOST, AnswerState.DELIVERED), (NO_ANSWER, AnswerState.STALE)])
+def test_a_turn_that_ends_before_the_answer_is_tried_again_says_whether_that_may_have_closed_the_request(
+    tried: Unreachable, state: AnswerState
+) -> None:
+    story = hears(waiting().learns(AnswerGiven("per_1", ONCE)), tried).after(0.5).looks(seen(Standing.SUCCEEDED))
+    story.learns(Settled(story.outcome))
+    assert state_of_answer(story, ONCE) is state
+
+
+def test_an_answer_that_a_stop_overtook_is_not_told_as_taken() -> None:
+    story = hears(waiting().learns(AnswerGiven("per_1", ONCE)), LOST).learns(STOP)
+    story.after(1).looks(seen(Standing.ABORTED))
+    story.learns(Settled(story.outcome))
+    assert state_of_answer(story, ONCE) is AnswerState.STALE
+
+
 def test_a_reply_that_certainly_never_left_did_not_close_it() -> None:
     story = hears(waiting().learns(AnswerGiven("per_1", ONCE)), NO_ANSWER)
     assert state_of_answer(hears(story.after(1), Gone()), ONCE) is AnswerState.STALE
