@@ -186,7 +186,7 @@ def result_of(turn: Turn, turn_id: str, request_id: str, reply: Reply) -> Answer
 
 
 def _closed_by_it(turn: Turn, asked: Asked | None) -> bool:
-    """Did the provider take an answer that it did not acknowledge? The run went on after it, and nothing was stopped."""
+    """Did the provider take an answer that it did not acknowledge? The run went on after it, and nobody stopped it."""
     if asked is None or asked.given is None or not asked.given.perhaps_taken or turn.stop is not None:
         return False
     finished = turn.outcome is not None and turn.outcome.state is TurnState.COMPLETED
