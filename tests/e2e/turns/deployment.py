@@ -22,7 +22,7 @@ from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import Outcome, PermissionRule, TurnResult, TurnSnapshot
 from turnkeeper.settings import EndpointSettings, Settings, WorkerSettings
-from turnkeeper.vocabulary import EvidenceKind, Reason, TurnState, Wake
+from turnkeeper.vocabulary import EvidenceKind, Reason, SessionStatus, TurnState, Wake
 from worker import running_worker
 
 SETTLED_WITHIN: Final = 90.0
@@ -87,6 +87,10 @@ class Deployment:
     ) -> TurnSnapshot:
         """Wait for a condition on the turn's own snapshot."""
         return await until(lambda: self.keeper.turn(started.thread_id), holds, deadline=deadline)
+
+    async def until_resting(self, thread_id: str, status: SessionStatus) -> None:
+        """Wait for what a thread says of its turn's end: it learns of that after whoever waited for the turn."""
+        await until(lambda: self.keeper.thread(thread_id), lambda thread: thread.status is status)
 
     async def until_running(self, started: StartedTurn) -> BareSession:
         """The provider session, once it works on the prompt."""

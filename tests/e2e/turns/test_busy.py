@@ -62,7 +62,7 @@ async def test_a_session_that_stays_busy_ends_the_turn_and_takes_no_prompt(deplo
     started = await deployment.start("two", thread=thread, limits=short(session_busy_timeout=2))
     outcome = (await deployment.settled(started, prompts=0)).outcome
     assert_ended(outcome, TurnState.ERROR, Reason.SESSION_BUSY, kind=EvidenceKind.COMMAND, woken_by=(None,))
-    assert (await deployment.keeper.thread(thread)).status is SessionStatus.ERROR
+    await deployment.until_resting(thread, SessionStatus.ERROR)
     await session.abort()
     await session.until_idle()
     again = await deployment.settled(await deployment.start("three", thread=thread))

@@ -178,9 +178,8 @@ async def _unconfirmed_stop(deployment: Deployment, started: StartedTurn) -> Non
     assert_ended(answer.outcome, TurnState.INTERRUPTED, Reason.STOPPED, kind=kind, woken_by=(None,))
     seconds = (answer.outcome.completed_at - answer.outcome.started_at).total_seconds()
     assert seconds < 30
-    thread = await deployment.keeper.thread(started.thread_id)
-    assert thread.status is SessionStatus.STOPPED
-    assert "may still be at work" in (thread.last_error or "")
+    await deployment.until_resting(started.thread_id, SessionStatus.STOPPED)
+    assert "may still be at work" in ((await deployment.keeper.thread(started.thread_id)).last_error or "")
 
 
 async def _unreachable(deployment: Deployment, started: StartedTurn, sent: str) -> None:
@@ -190,7 +189,7 @@ async def _unreachable(deployment: Deployment, started: StartedTurn, sent: str) 
     assert outcome.evidence.detail.endswith(sent)
     assert outcome.failure is not None
     assert outcome.failure.code == "provider_unreachable"
-    assert (await deployment.keeper.thread(started.thread_id)).status is SessionStatus.ERROR
+    await deployment.until_resting(started.thread_id, SessionStatus.ERROR)
 
 
 async def test_a_session_deleted_in_the_middle(deployment: Deployment) -> None:

@@ -26,7 +26,7 @@ async def stop(deployment: Deployment, started: StartedTurn, *, prompts: int = 1
     assert answer.outcome == result.outcome
     assert result.outcome.confirmed is True
     assert result.outcome.failure is None
-    assert (await deployment.keeper.thread(started.thread_id)).status is SessionStatus.READY
+    await deployment.until_resting(started.thread_id, SessionStatus.READY)
     return result.outcome
 
 
