@@ -168,29 +168,21 @@ def result_of(turn: Turn, turn_id: str, request_id: str, reply: Reply) -> Answer
     """What became of an answer; None while that is open."""
     asked = find(turn, request_id)
     won = asked.given if asked is not None else None
-    if won is None or won.ended is AnswerState.STALE:
+    if asked is None or won is None or won.ended is AnswerState.STALE:
         return AnswerResult(turn_id=turn_id, request_id=request_id, state=AnswerState.STALE)
     if won.reply != reply:
         state = AnswerState.ALREADY_ANSWERED
     elif won.ended is not None:
         state = won.ended
-    elif turn.outcome is not None and _closed_by_it(turn, asked):
-        state = AnswerState.DELIVERED
-    elif turn.outcome is not None:
-        return AnswerResult(turn_id=turn_id, request_id=request_id, state=AnswerState.STALE)
-    else:
+    elif turn.outcome is None:
         return None
+    elif won.perhaps_taken and turn.stop is None and (turn.outcome.state is TurnState.COMPLETED or not asked.open):
+        state = AnswerState.DELIVERED  # not acknowledged, but the run went on after it, and nobody stopped that
+    else:
+        return AnswerResult(turn_id=turn_id, request_id=request_id, state=AnswerState.STALE)
     return AnswerResult(
         turn_id=turn_id, request_id=request_id, state=state, answer=won.reply, by=won.by, failure=won.failure
     )
-
-
-def _closed_by_it(turn: Turn, asked: Asked | None) -> bool:
-    """Did the provider take an answer that it did not acknowledge? The run went on after it, and nobody stopped it."""
-    if asked is None or asked.given is None or not asked.given.perhaps_taken or turn.stop is not None:
-        return False
-    finished = turn.outcome is not None and turn.outcome.state is TurnState.COMPLETED
-    return finished or not asked.open
 
 
 def answers_shown(turn: Turn, turn_id: str) -> tuple[AnswerResult, ...]:
