@@ -22,6 +22,7 @@ from tests.deadlines import (  # noqa: F401 - hooks
     pytest_timeout_cancel_timer,
     pytest_timeout_set_timer,
 )
+from tests.scheduling import pytest_xdist_make_scheduler  # noqa: F401 - a hook
 
 # Both measure the machine, not the rule: beside other runs, two properties that hold failed for being slow.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,8 +5,9 @@ is: inside a callback asyncio swallows it, inside another test's worker it ends 
 stays alive beside the teardown of its fixtures. Its thread ends the process without a word about any coroutine. And
 both are called off as soon as something failed: the teardown after a failure had no bound, and one hung for minutes.
 
-So a coroutine that is late is cancelled in its own loop: it fails where it waited, and unwinds. Whatever does not
-react, and whatever else is late, ends its process after all stacks were shown; pytest-xdist names the test and goes on.
+So a coroutine that is late, of a test or of the end of a fixture, is cancelled in its own loop: it fails where it
+waited, and unwinds. Whatever does not react, and whatever else is late, ends its process after all stacks were shown;
+pytest-xdist names the test and goes on (tests/scheduling.py).
 """
 
 from __future__ import annotations
@@ -20,21 +21,24 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import pytest
 
 GENTLE: Final = 0.75
-"""Share of a test's time (`timeout` in pyproject.toml) after which its coroutine is cancelled; the rest unwinds it."""
+"""Share of a test's or teardown's time after which its coroutine is cancelled; the rest unwinds it."""
 
 TEARDOWN_WITHIN: Final = 90.0
 """Seconds for all of a test's fixtures: after the last test five servers end, each with a grace of 5 s."""
 
+FIXTURE_END: Final = "async_finalizer"
+"""The coroutine that pytest-asyncio 1.5 runs for it. If it were renamed, a test of this file's would notice."""
+
 _LIMIT: Final = pytest.StashKey[float]()
-_TIMER: Final = pytest.StashKey[threading.Timer]()
+_TIMERS: Final = pytest.StashKey[list[threading.Timer]]()
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa: ANN401 - pytest-timeout has no types
@@ -48,7 +52,7 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:  # noqa:
 
 def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
     """At the end of everything, and as soon as something fails."""
-    if (timer := item.stash.get(_TIMER, None)) is not None:
+    for timer in item.stash.get(_TIMERS, []):
         timer.cancel()
     return True
 
@@ -64,6 +68,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """Has its own time, too, and also after a failure."""
     _give_up_after(TEARDOWN_WITHIN, item)
+    _start_timer(TEARDOWN_WITHIN * GENTLE, _cancel_fixtures, item)
     yield
     pytest_timeout_cancel_timer(item)
 
@@ -80,31 +85,48 @@ def _cancelled_after(seconds: float, function: Any) -> Any:  # noqa: ANN401 - an
 def _give_up_after(seconds: float, item: pytest.Item) -> None:
     """From now on, instead of what counted before."""
     pytest_timeout_cancel_timer(item)
-    timer = threading.Timer(seconds, _give_up, (item, seconds))
+    item.stash[_TIMERS] = []
+    _start_timer(seconds, _give_up, item)
+
+
+def _start_timer(seconds: float, then: Callable[[pytest.Item, float], None], item: pytest.Item) -> None:
+    timer = threading.Timer(seconds, then, (item, seconds))
     timer.daemon = True
-    item.stash[_TIMER] = timer
+    item.stash[_TIMERS].append(timer)
     timer.start()
+
+
+def _cancel_fixtures(item: pytest.Item, seconds: float) -> None:
+    """What pytest-asyncio runs of a fixture's end: it is reported as an error where it waited."""
+    _show(item, f"the end of a fixture is cancelled after {seconds:g} s")
+    for task in _open_tasks():
+        if getattr(task.get_coro(), "__name__", "") == FIXTURE_END:
+            task.get_loop().call_soon_threadsafe(task.cancel)
 
 
 def _give_up(item: pytest.Item, seconds: float) -> None:
     """End this process, and with it what it started."""
-    if (capture := item.config.pluginmanager.getplugin("capturemanager")) is not None:
-        capture.suspend_global_capture(in_=True)
-    out = sys.__stderr__ or sys.stderr
-    out.write(f"\n+++ not over after {seconds:g} s: {item.nodeid}\n")
-    show_coroutines(out)
-    out.flush()
-    faulthandler.dump_traceback(out)
+    _show(item, f"not over after {seconds:g} s", stacks=True)
     _kill_children()
     os._exit(1)
 
 
-def show_coroutines(out: TextIO) -> None:
-    """Of every task of every loop of this process: where it waits, outermost first."""
-    for task in gc.get_objects():
-        if issubclass(type(task), asyncio.Task) and not task.done():
+def _show(item: pytest.Item, what: str, *, stacks: bool = False) -> None:
+    """Of every task of every loop of this process: where it waits, outermost first. On the stderr of the process."""
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+        out = sys.__stderr__ or sys.stderr
+        out.write(f"\n+++ {what}: {item.nodeid}\n")
+        for task in _open_tasks():
             out.write(f"+++ {task.get_name()}\n")
             out.writelines(f"    {place}\n" for place in _waits_in(task.get_coro()))
+        if stacks:
+            faulthandler.dump_traceback(out)
+        out.flush()
+
+
+def _open_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in gc.get_objects() if issubclass(type(task), asyncio.Task) and not task.done()]
 
 
 def _waits_in(awaited: object) -> Iterator[str]:

@@ -43,7 +43,15 @@ async def test_deaf():
             pass
 
 async def test_failing(hanging):
-    assert not hanging, "the first failure"
+    assert hanging, "the first failure"
+
+@pytest.fixture
+async def deafened():
+    yield
+    await test_deaf()
+
+async def test_passing(deafened):
+    pass
 """
 
 
@@ -69,9 +77,18 @@ def test_a_late_coroutine_fails_where_it_waits(tmp_path: Path) -> None:
     assert "1 failed" in told
 
 
-@pytest.mark.parametrize(("test", "seconds", "where"), [("deaf", 2, "test_deaf"), ("failing", 40, "hanging")])
-def test_whatever_hangs_ends_the_process_and_is_shown(tmp_path: Path, test: str, seconds: int, where: str) -> None:
+def test_the_end_of_a_fixture_fails_where_it_waits(tmp_path: Path) -> None:
     """After a failure too: pytest-timeout calls its own timer off there."""
+    ended = run(tmp_path, "failing", 40)
+    assert "the first failure" in ended.stdout
+    assert "in for_ever" in ended.stdout
+    assert "1 failed, 3 deselected, 1 error" in ended.stdout
+    assert "the end of a fixture is cancelled after" in ended.stderr
+    assert " for_ever\n" in ended.stderr
+
+
+@pytest.mark.parametrize(("test", "seconds", "where"), [("deaf", 2, "test_deaf"), ("passing", 40, "deafened")])
+def test_whatever_hangs_ends_the_process_and_is_shown(tmp_path: Path, test: str, seconds: int, where: str) -> None:
     ended = run(tmp_path, test, seconds)
     assert ended.returncode == 1
     assert f"test_it.py::test_{test}" in ended.stderr
