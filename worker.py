@@ -40,6 +40,7 @@ from turnkeeper.connection import connect, refuse_unreadable
 from turnkeeper.endpoint_start import start_endpoint
 from turnkeeper.errors import ConfigurationError, TurnkeeperError
 from turnkeeper.messages import endpoint_workflow_id
+from turnkeeper.punctual_worker import PunctualWorker
 from turnkeeper.search_attributes import register_search_attributes
 from turnkeeper.settings import WORKER_READY, Settings, WorkerSettings, load_settings
 from workflows.endpoint import EndpointWorkflow
@@ -98,7 +99,7 @@ def _main_worker(client: Client, settings: Settings, endpoints: Endpoints) -> Wo
     """
     limits = settings.worker
     deployment = _deployment(limits)
-    return Worker(
+    return PunctualWorker(
         client,
         task_queue=limits.task_queue,
         workflows=[ThreadWorkflow, PinnedTurnWorkflow if deployment else TurnWorkflow, EndpointWorkflow],
@@ -118,7 +119,7 @@ def _main_worker(client: Client, settings: Settings, endpoints: Endpoints) -> Wo
 
 def _provider_worker(client: Client, settings: Settings, endpoints: Endpoints, queue: str) -> Worker:
     """Activities alone, for endpoints that only some workers can reach."""
-    return Worker(
+    return PunctualWorker(
         client,
         task_queue=queue,
         activities=_activities(client, endpoints),

@@ -12,7 +12,7 @@ from typing import Any, Final
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import UnsandboxedWorkflowRunner
 
 import worker as composition
 from activities.endpoints import Endpoints
@@ -34,6 +34,7 @@ from turnkeeper.observations import ProviderEvent, ProviderEvents
 from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.driver import OpenCodeDriver
 from turnkeeper.opencode.translate import Tally, translate
+from turnkeeper.punctual_worker import PunctualWorker
 from turnkeeper.settings import EndpointSettings
 from turnkeeper.thread_messages import StartTurn, ThreadInput, ThreadSnapshot, ThreadState
 from turnkeeper.vocabulary import EventKind
@@ -120,7 +121,7 @@ class Workers:
         """Bring a worker of each queue up."""
         calls = composition._activities(self.client, self.endpoints)  # noqa: SLF001 - whatever a real worker registers
         for queue, workflows in ((self.queue, WORKFLOWS), (self.slow_queue, ())):
-            worker = Worker(
+            worker = PunctualWorker(
                 self.client,
                 task_queue=queue,
                 workflows=workflows,

@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import worker as composition
@@ -25,6 +25,7 @@ from turnkeeper.client import StartedTurn, Turnkeeper
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import Outcome, TurnInput, TurnResult, TurnSnapshot, thread_workflow_id, turn_workflow_id
 from turnkeeper.observations import ProviderEvent, ProviderEvents
+from turnkeeper.punctual_worker import PunctualWorker
 from turnkeeper.thread_messages import StartTurn, ThreadInput, ThreadSnapshot
 from turnkeeper.vocabulary import EventKind
 from workflows.endpoint import EndpointWorkflow
@@ -78,7 +79,7 @@ class Stage:
     @asynccontextmanager
     async def worker_up(self) -> AsyncIterator[None]:
         """A worker while the body runs; another one later takes over by replaying."""
-        async with Worker(
+        async with PunctualWorker(
             self.client,
             task_queue=self.queue,
             workflows=WORKFLOWS,
@@ -92,7 +93,7 @@ class Stage:
     @asynccontextmanager
     async def provider_worker_up(self, queue: str) -> AsyncIterator[None]:
         """A worker for the activities of an endpoint with a queue of its own."""
-        async with Worker(self.client, task_queue=queue, activities=self.provider.activities):
+        async with PunctualWorker(self.client, task_queue=queue, activities=self.provider.activities):
             yield
 
     async def assert_replays(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from temporalio import activity
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
@@ -19,6 +22,7 @@ from tests.e2e.turns.gate import Gate
 from tests.e2e.turns.prompts import DONE, bash, plan, slow_text
 from turnkeeper.dev.opencode_server import OpenCodeServer
 from turnkeeper.dev.temporal_server import TemporalServer
+from turnkeeper.punctual_worker import SHUTDOWN_SLACK, PunctualWorker
 from turnkeeper.vocabulary import Reason, TurnState, Wake
 
 ANY_LOOK = (Wake.EVENT, Wake.TIMER, Wake.ATTACH, Wake.SUBMIT)
@@ -31,6 +35,14 @@ for 10 s, and on a busy machine that takes longer."""
 
 ASKED_IN_VAIN = 1.0
 """Seconds of an outage in which a stop is asked for again and again: nothing is there whose state could be seen."""
+
+PATIENCE = 5.0
+"""Seconds for a busy machine; without a bound the SDK waits 30 s."""
+
+
+@activity.defn
+async def says_nothing() -> None:
+    """Something to poll for."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +111,17 @@ async def test_a_stop_during_the_outage_is_done_after_it(stack: Stack) -> None:
     result = await deployment.settled(started)
     assert_ended(result.outcome, TurnState.INTERRUPTED, Reason.STOPPED, woken_by=(Wake.STOP, Wake.EVENT, Wake.TIMER))
     assert await session.status() == "none"
+
+
+async def test_a_worker_that_is_told_to_end_does_not_wait_for_a_frozen_temporal(stack: Stack) -> None:
+    """Whoever told it kills it when its grace is over: a pod's is counted from the same moment."""
+    client = await Client.connect(stack.temporal.address)
+    worker = PunctualWorker(
+        client, task_queue="ends", activities=[says_nothing], graceful_shutdown_timeout=timedelta(seconds=1)
+    )
+    async with worker:
+        stack.temporal.process.signal(signal.SIGSTOP)
+        began = monotonic()
+    took = monotonic() - began
+    stack.temporal.process.signal(signal.SIGCONT)
+    assert took < 1 + SHUTDOWN_SLACK + PATIENCE
