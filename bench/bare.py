@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -19,14 +20,13 @@ TURN_TIMEOUT = 300.0
 """Seconds for one turn at the highest load of these benchmarks."""
 
 
-class BareClient:
-    """One event stream for all turns, as any sensible script has."""
+class IdleTimes:
+    """One event stream for all turns: when each session became idle."""
 
-    def __init__(self, http: httpx.AsyncClient, directory: Path) -> None:
+    def __init__(self, http: httpx.AsyncClient) -> None:
         """Use `http`, whose base URL and auth are set."""
         self._http = http
-        self._directory = str(directory)
-        self._idle: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._idle: dict[str, asyncio.Future[float]] = defaultdict(asyncio.get_running_loop().create_future)
         self._ready = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
@@ -41,6 +41,10 @@ class BareClient:
         if self._reader is not None:
             self._reader.cancel()
 
+    async def of(self, session_id: str) -> float:
+        """The time (epoch) of its first idle event, once there is one."""
+        return await self._idle[session_id]
+
     async def _read(self) -> None:
         timeout = httpx.Timeout(10, read=None)
         async with aconnect_sse(self._http, "GET", "/global/event", timeout=timeout) as source:
@@ -48,7 +52,18 @@ class BareClient:
                 self._ready.set()
                 payload = json.loads(event.data)["payload"]
                 if payload["type"] == "session.idle":
-                    self._idle[payload["properties"]["sessionID"]].set()
+                    first = self._idle[payload["properties"]["sessionID"]]
+                    if not first.done():
+                        first.set_result(time.time())
+
+
+class BareClient(IdleTimes):
+    """One event stream for all turns, as any sensible script has."""
+
+    def __init__(self, http: httpx.AsyncClient, directory: Path) -> None:
+        """Run turns in `directory`."""
+        super().__init__(http)
+        self._directory = str(directory)
 
     async def turn(self, prompt: str) -> TimedTurn:
         """A fresh session, one prompt, its answer."""
@@ -59,12 +74,12 @@ class BareClient:
         body = {"parts": [{"type": "text", "text": prompt}]}
         (await self._http.post(f"{path}/prompt_async", params=query, json=body)).raise_for_status()
         async with asyncio.timeout(TURN_TIMEOUT):
-            await self._idle[session["id"]].wait()
+            idle_at = await self.of(session["id"])
         messages = (await self._http.get(f"{path}/message", params=query)).raise_for_status().json()
-        return timed(messages, time.perf_counter() - began, began_at)
+        return timed(messages, time.perf_counter() - began, began_at, idle_at)
 
 
-def timed(messages: list[dict[str, Any]], total: float, began_at: float) -> TimedTurn:
+def timed(messages: list[dict[str, Any]], total: float, began_at: float, idle_at: float = math.nan) -> TimedTurn:
     """Split a turn's total by the times that OpenCode stored. Both clocks are this machine's.
 
     Raises:
@@ -76,4 +91,5 @@ def timed(messages: list[dict[str, Any]], total: float, began_at: float) -> Time
     if answer.get("finish") != "stop":
         raise ValueError(f"not answered: {answer.get('error')}")
     stored, done = user["time"]["created"] / 1000, answer["time"]["completed"] / 1000
-    return TimedTurn(total, stored - began_at, done - stored, began_at + total - done)
+    seen = began_at + total
+    return TimedTurn(total, stored - began_at, done - stored, seen - done, seen - idle_at)

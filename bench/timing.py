@@ -22,6 +22,8 @@ class TimedTurn:
     """From there to the completion time of the answer: the work itself, and waiting for OpenCode's one thread."""
     to_seen: float
     """From there to the client knowing it."""
+    to_told: float
+    """From the idle event of the provider, its last word, to the client knowing it; not a number if nobody listened."""
 
 
 def median(values: Sequence[float]) -> float:

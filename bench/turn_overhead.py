@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 import httpx
 
-from bench.bare import TURN_TIMEOUT, BareClient, timed
+from bench.bare import TURN_TIMEOUT, BareClient, IdleTimes, timed
 from bench.results import Results
 from bench.servers import ENDPOINT, Servers, attached_relay, servers
 from bench.timing import TimedTurn, cpu_per_turn, machine, median, p99, table
@@ -42,8 +43,9 @@ Run = Callable[[str], Awaitable[TimedTurn]]
 class DurableClient:
     """The same turn through Turnkeeper, in a thread of its own."""
 
-    def __init__(self, running: Servers, http: httpx.AsyncClient) -> None:
-        """Read OpenCode's own times with `http`, outside the timed span."""
+    def __init__(self, running: Servers, http: httpx.AsyncClient, idle: IdleTimes | None = None) -> None:
+        """Read OpenCode's own times with `http`, outside the timed span; `idle` listens beside it."""
+        self._idle = idle
         self._keeper = Turnkeeper(running.temporal)
         self._directory = str(running.workspace)
         self._http = http
@@ -54,7 +56,8 @@ class DurableClient:
         result = await one_turn(self._keeper, self._directory, prompt)
         total = time.perf_counter() - began
         answer = await self._http.get(f"/session/{result.session_id}/message", params={"directory": self._directory})
-        return timed(answer.raise_for_status().json(), total, began_at)
+        idle_at = await self._idle.of(result.session_id or "") if self._idle is not None else math.nan
+        return timed(answer.raise_for_status().json(), total, began_at, idle_at)
 
 
 async def one_turn(keeper: Turnkeeper, directory: str, prompt: str) -> TurnResult:
