@@ -28,7 +28,6 @@ from activities.stream_log import StreamLog
 from turnkeeper.errors import ProviderError
 from turnkeeper.messages import endpoint_workflow_id, turn_workflow_id
 from turnkeeper.observations import Failure, ProviderEvent, ProviderEvents, RelayRequest, RelayStatus
-from turnkeeper.opencode.client import OpenCodeClient
 from turnkeeper.opencode.stream import ATTACH_SECONDS, open_stream
 from turnkeeper.vocabulary import EventKind
 
@@ -81,8 +80,7 @@ class RelayActivities:
     async def relay(self, request: RelayRequest) -> None:
         """Read until cancelled; hands over at once when the worker shuts down. Heartbeats while its reader lives."""
         with as_application_errors():
-            client = self._endpoints.client(request.endpoint)
-        relay = _Relay(client, self._temporal, request)
+            relay = _Relay(self._endpoints, self._temporal, request)
         reader = asyncio.create_task(relay.read())
         shutdown = asyncio.create_task(activity.wait_for_worker_shutdown())
         try:
@@ -106,15 +104,19 @@ class RelayActivities:
 
 
 class _Relay:
-    def __init__(self, client: OpenCodeClient, temporal: Client, request: RelayRequest) -> None:
-        self._client = client
+    def __init__(self, endpoints: Endpoints, temporal: Client, request: RelayRequest) -> None:
+        self._client = endpoints.client(request.endpoint)
+        self._driver = endpoints.driver(request.endpoint)
+        # A turn with another limit looks itself.
+        self._text_limit = endpoints.settings(request.endpoint).limits.text_limit
         self._temporal = temporal
         self._request = request
         self._attempt = activity.info().attempt
         self._since = activity.info().started_time
         self._clock = time.monotonic()
         self._reports = 0
-        self._dispatcher = Dispatcher(Router(client, request.namespace), self._signal_turn)
+        self._router = Router(self._client, request.namespace)
+        self._dispatcher = Dispatcher(self._router, self._tell_turn)
         self._sending = asyncio.Semaphore(MAX_SENDING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached: bool | None = None
@@ -148,11 +150,19 @@ class _Relay:
             task.cancel()
         await asyncio.gather(*self._tasks, self._dispatcher.close(), return_exceptions=True)
 
-    async def _signal_turn(self, thread_id: str, events: tuple[ProviderEvent, ...]) -> None:
+    async def _tell_turn(self, thread_id: str, events: tuple[ProviderEvent, ...]) -> None:
+        """With the end of its run goes what a look would find: an activity and a workflow task less for the turn."""
+        last, reading = events[-1], None
+        directory = self._router.directory(last.session_id)
+        if last.kind is EventKind.IDLE and not (last.child or last.cut_off) and directory is not None:
+            reading = await self._driver.read_ended(directory, last.session_id, self._text_limit)
+        await self._signal_turn(thread_id, ProviderEvents(events=events, reading=reading))
+
+    async def _signal_turn(self, thread_id: str, told: ProviderEvents) -> None:
         handle = self._temporal.get_workflow_handle(turn_workflow_id(thread_id))
         async with self._sending:
             try:
-                await handle.signal("provider_events", ProviderEvents(events=events))
+                await handle.signal("provider_events", told)
             except RPCError as error:
                 # No turn runs there, or Temporal is away: either way a turn that runs looks by its own clock.
                 log.debug("thread %s: events not delivered (Temporal answered %s)", thread_id, error.status.name)
@@ -196,7 +206,7 @@ class _Relay:
                     continue
                 told.add(run_id)
                 own = event.model_copy(update={"id": f"{event.id}-{self._attempt}-{run_id}"})
-                self._spawn(self._signal_turn(thread_id, (own,)))
+                self._spawn(self._signal_turn(thread_id, ProviderEvents(events=(own,))))
                 await asyncio.sleep(1 / ATTACH_SIGNALS_PER_SECOND)
         except RPCError as error:
             told_of = "endpoint %s: running turns could not be told (Temporal answered %s); they look by their clocks"

@@ -49,6 +49,11 @@ class Router:
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
 
+    def directory(self, session_id: str) -> str | None:
+        """Where the session works, if that is known."""
+        facts = self._sessions.get(session_id)
+        return facts.directory if facts is not None else None
+
     def known(self, session_id: str) -> tuple[Route | None, str | None]:
         """The route as far as it is known, and the session that has to be read to know more (None: nothing)."""
         current, child = session_id, False

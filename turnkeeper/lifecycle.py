@@ -5,7 +5,8 @@ The theory, in five sentences:
 1. A turn is a frozen value (`turn.py`). `learn(turn, fact, now)` gives the next value; `decide(turn, now)` says what
    to do next. Nothing else changes a turn, and a decision is a value that somebody else performs.
 2. Events wake, snapshots decide: an event can only make the turn look. What a look returns (an observation, weighed
-   in `readings.py`) settles the turn, or a clock of ours does, never an event.
+   in `readings.py`) settles the turn, or a clock of ours does, never an event. The relay may have looked already: what
+   it read as the session became idle counts, if it is this prompt's end.
 3. Unknown is not empty: `Unreachable` ends nothing before `unreachable_timeout`; only a confirmed `NotThere` counts,
    and "nothing runs" counts only when two readings agree, because a provider is idle for a moment before it starts,
    between two writes, and before its last word is stored.
@@ -24,9 +25,7 @@ from typing import Final, assert_never
 from turnkeeper import delivery, overload, replies, requests, steering
 from turnkeeper.limits import TurnLimits, in_words
 from turnkeeper.messages import PermissionRule
-from turnkeeper.observations import (
-    ProviderEvent,
-)
+from turnkeeper.observations import Observation, ProviderEvent, Seen
 from turnkeeper.outcomes import outcome_of
 from turnkeeper.readings import observed
 from turnkeeper.stopping import decide_stopping, halted, heard, learn_of_stop
@@ -47,6 +46,7 @@ from turnkeeper.turn import (
     LookStarted,
     Observed,
     OpenSession,
+    ReadingTold,
     ReplyReported,
     ReplyStarted,
     SessionReported,
@@ -64,7 +64,7 @@ from turnkeeper.turn import (
     Turn,
     Wait,
 )
-from turnkeeper.vocabulary import EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
+from turnkeeper.vocabulary import ENDED, EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
 
 TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.INTERRUPTED, TurnState.ERROR})
 
@@ -144,9 +144,9 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
             looking = turn.wake or (Wake.STOP if turn.stop is not None else Wake.TIMER)
             return replace(turn, looking=looking, wake=None, looks=turn.looks + 1, look_begun_at=now)
         case Observed(observation):
-            return steering.noticed(
-                requests.noticed(observed(turn, observation, now), observation, now), observation, now
-            )
+            return _observed(turn, observation, now)
+        case ReadingTold(seen):
+            return _told(turn, seen, now)
         case EventsArrived() | LookAsked():
             return _woken(turn, fact, now)
         case StopAsked() | StopGivenUp() | AbortReported():
@@ -161,6 +161,21 @@ def learn(turn: Turn, fact: Fact, now: datetime) -> Turn:
             return replace(turn, outcome=outcome)
         case _:
             assert_never(fact)
+
+
+def _observed(turn: Turn, observation: Observation, now: datetime) -> Turn:
+    return steering.noticed(requests.noticed(observed(turn, observation, now), observation, now), observation, now)
+
+
+def _told(turn: Turn, seen: Seen, now: datetime) -> Turn:
+    """The end of the prompt's run, read by the relay. It counts where no look could find anything else.
+
+    Not during a stop, which is confirmed by its own readings; nor where a further prompt went into the turn, of which
+    the relay does not know. The event that it came with makes the turn look all the same.
+    """
+    if turn.stop is not None or turn.sent_at is None or steering.sent_ids(turn) or seen.standing not in ENDED:
+        return turn
+    return _observed(replace(turn, looking=Wake.EVENT, wake=None, looks=turn.looks + 1, look_begun_at=now), seen, now)
 
 
 def _woken(turn: Turn, fact: EventsArrived | LookAsked, now: datetime) -> Turn:

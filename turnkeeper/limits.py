@@ -128,6 +128,9 @@ LATEST_TOOLS: Final = 8
 MAX_BATCH: Final = 100
 """Events of one signal: Temporal buffers at most 100 signals per workflow task."""
 
+MAX_READING_BYTES: Final = 512 * 1024
+"""Bytes of what the relay read beside a full batch of events. A bigger one is left out, and the turn looks itself."""
+
 ANSWERS_SHOWN: Final = 20
 """Answers in a turn's snapshot: what a person reads, not an archive."""
 

@@ -137,6 +137,11 @@ class TurnInput(Record):
         description="a run that the provider had when it was away is believed lost after a second, and what went into "
         "it is given back as soon; not in turns that were begun before that",
     )
+    takes_readings: bool = Field(
+        default=False,
+        description="what the relay read as the session became idle counts as a look; not in turns that were begun "
+        "before that",
+    )
     directory: Directory
     session_id: Id | None = None
     session_is_new: bool = Field(default=False, description="created for this turn: nothing was ever sent to it")

@@ -21,6 +21,7 @@ from turnkeeper.limits import (
     MAX_PATTERN_CHARACTERS,
     MAX_PATTERNS,
     MAX_PROMPT_BYTES,
+    MAX_READING_BYTES,
     MAX_REQUESTS_BYTES,
     MAX_TEXT_BYTES,
     TurnLimits,
@@ -173,6 +174,18 @@ class Unreachable(Record):
 Observation = Annotated[Seen | NotThere | Unreachable, Field(discriminator="kind")]
 
 
+class Reading(Record):
+    """What the relay read when a session became idle: the turn of its newest prompt was over.
+
+    A turn that would ask for just this need not ask. Whatever else comes later, an ended turn of a prompt stays ended.
+    """
+
+    session_id: Id
+    message_id: Id = Field(description="of the session's newest prompt")
+    text_limit: int
+    seen: Seen
+
+
 class ProviderEvent(Record):
     """A provider event in canonical form."""
 
@@ -188,10 +201,16 @@ class ProviderEvent(Record):
     detail: Said = ""
 
 
-class ProviderEvents(Command):
-    """Signal `provider_events`: a batch, because 25 events in one signal cost a tenth of an event of history each."""
+class ProviderEvents(Record):
+    """Signal `provider_events`: a batch, because 25 events in one signal cost a tenth of an event of history each.
+
+    Tolerant: the relay's worker may be newer than the turn's.
+    """
 
     events: Annotated[tuple[ProviderEvent, ...], AtMost(MAX_BATCH)]
+    reading: Annotated[Reading | None, AtMostBytes(MAX_READING_BYTES)] = Field(
+        default=None, description="after the last event, where that is an end of a run"
+    )
 
 
 class SessionRequest(Record):

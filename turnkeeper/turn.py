@@ -85,6 +85,13 @@ class EventsArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadingTold:
+    """The relay read the session of this turn and this prompt, after its idle event."""
+
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
 class LookAsked:
     """Somebody wants to know now: the next look, or the next try of whatever is unanswered, is due at once."""
 
@@ -175,6 +182,7 @@ Fact = (
     | LookStarted
     | Observed
     | EventsArrived
+    | ReadingTold
     | LookAsked
     | StopAsked
     | StopGivenUp

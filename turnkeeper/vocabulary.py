@@ -111,6 +111,10 @@ class Standing(StrEnum):
     ABSORBED = "absorbed"  # a later prompt of the same session was answered in its place
 
 
+ENDED: Final = frozenset({Standing.SUCCEEDED, Standing.TRUNCATED, Standing.REFUSED, Standing.FAILED})
+"""The prompt's run has ended by itself, for good: one reading is enough, and it cannot become out of date."""
+
+
 class EventKind(StrEnum):
     """The canonical provider events. Anything else that a provider says is counted and skipped."""
 

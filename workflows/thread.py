@@ -296,6 +296,7 @@ class ThreadWorkflow(ThreadEnding, ThreadAdoption, ThreadPlaces):
             looks_grow=True,
             recovers=True,
             gap_decides=True,
+            takes_readings=True,
             directory=self._state.directory or self._input.directory,
             session_id=queued.new_session_id or self._state.session_id,
             session_is_new=queued.new_session_id is not None,

@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from turnkeeper.observations import (
         ProviderEvents,
+        Reading,
         Usage,
     )
     from turnkeeper.opencode.identifiers import message_id
@@ -44,6 +45,7 @@ with workflow.unsafe.imports_passed_through():
         Look,
         LookAsked,
         OpenSession,
+        ReadingTold,
         SendReply,
         SendSteer,
         Settle,
@@ -134,8 +136,10 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
 
     @workflow.signal(description="Events of the provider, in canonical form. They make the turn look, never settle it.")
     def provider_events(self, batch: ProviderEvents) -> None:
-        """Wake the turn."""
+        """Wake the turn, unless it is told what it would find."""
         self._learn(EventsArrived(batch.events))
+        if batch.reading is not None and self._asks_for(batch.reading):
+            self._learn(ReadingTold(batch.reading.seen))
 
     @workflow.signal(description='Stop the turn. Plain JSON: {"why": "..."}')
     def interrupt(self, command: Interrupt) -> None:
@@ -220,6 +224,12 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
                 lambda: is_sure(self._turn, answers), timeout=TURN_PATIENCE, timeout_summary="asked to look now"
             )
         return turn_finding(self._turn, self._input.turn_id, before, command.token)
+
+    def _asks_for(self, reading: Reading) -> bool:
+        """Is this what a look of ours would ask for? A turn that is looking has its answer on the way."""
+        ours = (self._session_id, self._message_id, self._input.limits.text_limit)
+        told = (reading.session_id, reading.message_id, reading.text_limit)
+        return self._input.takes_readings and told == ours and not isinstance(self._decision, Look)
 
     async def _perform(self, decision: Decision) -> None:
         self._decision = decision

@@ -110,7 +110,12 @@ class TurnCalls:
         # event may say that the turn is over before the prompt was seen to be stored.
         reporting = asyncio.create_task(self._report_submit(call))
         await workflow.wait_condition(
-            lambda: reporting.done() or self._turn.stop is not None or self._turn.wake is not None
+            lambda: (
+                reporting.done()
+                or self._turn.stop is not None
+                or self._turn.wake is not None
+                or self._turn.verdict is not None
+            )
         )
 
     def _withdrawn_first(self, *, anew: bool) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from tests.unit.scripted_turn import T0, seconds, seen
 from turnkeeper import messages, observations, thread_messages
 from turnkeeper.limits import MAX_KEY_CHARACTERS, MAX_PROMPT_CHARACTERS, MAX_REASON_CHARACTERS, TurnLimits
 from turnkeeper.messages import Answer, Evidence, Interrupt, InterruptResult, Outcome, PermissionRule, TurnInput
-from turnkeeper.observations import Observation, ProviderEvents, RelayStatus
+from turnkeeper.observations import Observation, RelayStatus
 from turnkeeper.thread_messages import QueuedTurn, StartTurn, ThreadInput, ThreadState
 from turnkeeper.vocabulary import Command, EvidenceKind, Reason, Record, Standing, TurnState
 
@@ -213,7 +213,7 @@ def models() -> list[type[BaseModel]]:
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
 def test_everything_is_immutable_and_knows_what_to_do_with_a_strange_field(model: type[BaseModel]) -> None:
     assert model.model_config["frozen"]
-    sent_by_others = {StartTurn, Interrupt, Answer, PermissionRule, ProviderEvents, RelayStatus}
+    sent_by_others = {StartTurn, Interrupt, Answer, PermissionRule, RelayStatus}
     assert (model.model_config["extra"] == "forbid") == (model in sent_by_others)
     assert issubclass(model, Command) == (model in sent_by_others)
 

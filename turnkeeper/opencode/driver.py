@@ -13,6 +13,7 @@ from typing import Final
 
 from turnkeeper.errors import DeliveryUnknownError, ProviderError, ProviderNotFoundError, ProviderRefusedError
 from turnkeeper.findings import AdoptRequest, LiveRun, SessionReading, SessionReadRequest, SessionTaken, TakeReport
+from turnkeeper.limits import MAX_READING_BYTES
 from turnkeeper.observations import (
     AbortReport,
     AbortRequest,
@@ -22,9 +23,11 @@ from turnkeeper.observations import (
     NotThere,
     Observation,
     PromptRequest,
+    Reading,
     Refused,
     ReplyReport,
     ReplyRequest,
+    Seen,
     SessionMissing,
     SessionReport,
     SessionRequest,
@@ -35,8 +38,10 @@ from turnkeeper.opencode import existing, replies, sessions, submission
 from turnkeeper.opencode.assess import ChildSession, Snapshot, assess
 from turnkeeper.opencode.catalogue import Catalogue
 from turnkeeper.opencode.client import OpenCodeClient
-from turnkeeper.opencode.window import newest_prompt, read_turn
+from turnkeeper.opencode.window import newest_prompt, read_newest_turn, read_turn
 from turnkeeper.opencode.wire import Message, PermissionRequest, QuestionRequest, Session, StatusEntry
+from turnkeeper.sizes import encoded
+from turnkeeper.vocabulary import ENDED
 
 MAX_CHILDREN: Final = 20
 """Running child sessions followed in one look. More is a runaway; its permissions are then not all shown."""
@@ -49,6 +54,10 @@ OPEN_SECONDS: Final = 17.0
 
 LOOK_SECONDS: Final = 10.0
 """Bound of one look, so that a slow provider cannot hold a turn's clock; two to five calls of milliseconds each."""
+
+READ_SECONDS: Final = 1.0
+"""Bound of what the relay reads before it tells a turn that its session is idle: two calls of milliseconds. Without it
+the turn is told all the same, and looks."""
 
 KNOCK_SECONDS: Final = 1.0
 """Until a server that was away counts as away still. It answers this call in milliseconds, or, where it took it in the
@@ -149,6 +158,26 @@ class OpenCodeDriver:
             return Unreachable(failure=error.failure())
         except TimeoutError:
             return Unreachable(failure=self._too_slow(what, seconds))
+
+    async def read_ended(self, directory: str, session_id: str, text_limit: int) -> Reading | None:
+        """The turn of the session's newest prompt, if that is over; None if not, or if it cannot be read at once.
+
+        The prompt is looked for among the newest messages only: a longer turn looks for itself.
+        """
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                statuses = await self._client.statuses(directory)
+                messages = await read_newest_turn(self._client, session_id)
+        except (ProviderError, TimeoutError):
+            return None
+        if not messages or any(part.open for message in messages for part in message.parts):
+            return None
+        snapshot = Snapshot(status=statuses.get(session_id), messages=messages)
+        seen = assess(snapshot, messages[0].info.id, text_limit, directory)
+        if not isinstance(seen, Seen) or seen.standing not in ENDED:
+            return None
+        reading = Reading(session_id=session_id, message_id=messages[0].info.id, text_limit=text_limit, seen=seen)
+        return reading if encoded(reading) <= MAX_READING_BYTES else None
 
     async def _look(self, request: LookRequest) -> Observation:
         statuses = await self._client.statuses(request.directory)

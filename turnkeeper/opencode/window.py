@@ -57,6 +57,19 @@ async def read_turn(client: OpenCodeClient, session_id: str, message_id: str) ->
     return _from(page.messages, message_id)
 
 
+async def read_newest_turn(client: OpenCodeClient, session_id: str) -> list[Message]:
+    """The newest prompt that somebody posted and what follows it, as far as one page goes; empty without one.
+
+    Raises:
+        ProviderNotFoundError: the *session* does not exist.
+        ProviderError: it could not be read.
+
+    """
+    messages = (await client.messages(session_id, FIRST_PAGE)).messages
+    prompt = _newest_prompt(messages)
+    return _from(messages, prompt.info.id) if prompt is not None else []
+
+
 async def newest_prompt(client: OpenCodeClient, session_id: str) -> Message | None:
     """The newest message that somebody posted; None when there is none in the newest pages.
 
@@ -67,13 +80,17 @@ async def newest_prompt(client: OpenCodeClient, session_id: str) -> Message | No
     """
     page = await _newest(client, session_id)
     for _ in range(MAX_PAGES):
-        users = [message for message in page.messages if message.info.role == "user"]
-        if (found := next((user for user in reversed(users) if is_client_message(user)), None)) is not None:
+        if (found := _newest_prompt(page.messages)) is not None:
             return found
         if page.older is None:
             return None
         page = await client.messages(session_id, NEXT_PAGE, before=page.older)
     return None
+
+
+def _newest_prompt(messages: Sequence[Message]) -> Message | None:
+    users = [message for message in messages if message.info.role == "user"]
+    return next((user for user in reversed(users) if is_client_message(user)), None)
 
 
 async def _newest(client: OpenCodeClient, session_id: str) -> Page:
