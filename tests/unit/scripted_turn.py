@@ -38,6 +38,7 @@ from turnkeeper.turn import (
     LookStarted,
     Observed,
     OpenSession,
+    ReadingTold,
     ReplyReported,
     ReplyStarted,
     SendReply,
@@ -90,13 +91,18 @@ class Provider(Protocol):
 
 @dataclass
 class Play:
-    """One turn, played to its end. `inputs` are what the outside says and when: events and stops."""
+    """One turn, played to its end. `inputs` are what the outside says and when: events and stops.
+
+    `ages`: how long before it told of an idle session the relay had read it, one after the other; without any it only
+    tells. It tells of whatever it read: only ends may count.
+    """
 
     turn: Turn
     provider: Provider
     inputs: Sequence[tuple[timedelta, Fact]] = ()
     call_times: Sequence[timedelta] = (timedelta(0),)
     submit_time: timedelta = timedelta(0)
+    ages: Sequence[timedelta] = ()
     patience: int = 20_000
     now: datetime = T0
     decisions: list[tuple[datetime, Turn, Decision]] = field(default_factory=list)
@@ -105,6 +111,7 @@ class Play:
     def __post_init__(self) -> None:
         self._order = count()
         self._call_time = cycle(self.call_times)
+        self._age = cycle(self.ages)
         self._coming = sorted((T0 + after, next(self._order), fact) for after, fact in self.inputs)
 
     def run(self) -> Outcome:
@@ -153,7 +160,7 @@ class Play:
         self._learn(SubmitStarted())
         report = SubmitReported(self.provider.submit(self.now, anew=anew))
         self._coming = sorted([*self._coming, (self.now + self.submit_time, next(self._order), report)])
-        while self.turn.submitting and self.turn.stop is None and self.turn.wake is None:
+        while self.turn.submitting and not (self.turn.stop or self.turn.wake or self.turn.verdict):
             self._sleep(self._coming[0][0])
 
     def _sleep(self, until: datetime) -> None:
@@ -161,6 +168,7 @@ class Play:
         if self._coming and self._coming[0][0] <= until:
             self.now, _, fact = self._coming.pop(0)
             self._learn(fact)
+            self._learn_what_was_read(fact)
         else:
             self.now = until
 
@@ -179,6 +187,16 @@ class Play:
         self.now = limit
         if limit == end:
             self._learn(answer)
+
+    def _learn_what_was_read(self, fact: Fact) -> None:
+        """With the end of a run, unless the turn is looking itself."""
+        if not (self.ages and isinstance(fact, EventsArrived)) or isinstance(self.decisions[-1][2], Look):
+            return
+        last = fact.events[-1]
+        if last.kind is EventKind.IDLE and not (last.child or last.cut_off):
+            reading = self.provider.look(self.now - next(self._age))
+            if isinstance(reading, Seen):
+                self._learn(ReadingTold(reading))
 
     def _learn(self, fact: Fact) -> None:
         self.log.append((self.now, fact))

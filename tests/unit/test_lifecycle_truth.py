@@ -86,16 +86,31 @@ first_seconds = st.builds(
 )
 """A coarse grid of what happens while the prompt is on its way, so that few examples cover it."""
 
+ages = st.lists(tenths(0, 1).map(seconds) | tenths(0, 60).map(seconds), min_size=1, max_size=4)
+"""How old what the relay read is when the turn is told."""
+
 Inputs = Sequence[tuple[timedelta, Fact]]
 short_or_long = tenths(0.5, 5) | tenths(5, 600)
 
 
-def play(truth: Truth, inputs: Inputs = (), calls: Sequence[timedelta] = (seconds(0),)) -> tuple[Play, Truthful]:
+def play(
+    truth: Truth,
+    inputs: Inputs = (),
+    calls: Sequence[timedelta] = (seconds(0),),
+    read_before: Sequence[timedelta] = (),
+) -> tuple[Play, Truthful]:
     """A turn of a resumed session on a provider with `truth` inside."""
     provider = Truthful(truth)
     until_stored = truth.reaches_after + (truth.stored_after if truth.answers else 0)
     turn = begin(LIMITS, T0, resume=True, recovers=True, gap_decides=True)
-    return Play(turn, provider, inputs, call_times=calls, submit_time=seconds(until_stored)), provider
+    submit_time = seconds(until_stored)
+    return Play(turn, provider, inputs, call_times=calls, submit_time=submit_time, ages=read_before), provider
+
+
+def idle_at_its_end(truth: Truth, late: float) -> tuple[timedelta, Fact]:
+    """The event that says so, if nothing goes wrong before; so many seconds late."""
+    end = truth.reaches_after + truth.stored_after + truth.started_after + truth.runs_for
+    return seconds(end + late), event(EventKind.IDLE)
 
 
 def slack(truth: Truth, calls: Sequence[timedelta]) -> timedelta:
@@ -105,11 +120,11 @@ def slack(truth: Truth, calls: Sequence[timedelta]) -> timedelta:
 
 
 @TRUE
-@given(truths(runs_for=short_or_long), events, call_times)
+@given(truths(runs_for=short_or_long), events, call_times, ages, tenths(0, 10))
 def test_the_outcome_is_what_really_happened_whatever_the_events_say(
-    truth: Truth, inputs: Inputs, calls: Sequence[timedelta]
+    truth: Truth, inputs: Inputs, calls: Sequence[timedelta], read_before: Sequence[timedelta], late: float
 ) -> None:
-    played, provider = play(truth, inputs, calls)
+    played, provider = play(truth, [*inputs, idle_at_its_end(truth, late)], calls, read_before)
     outcome = played.run()
     assert outcome.reason is REASONS[truth.verdict]
     assert outcome.evidence.kind is EvidenceKind.SNAPSHOT
@@ -154,8 +169,10 @@ def test_posts_that_are_stored_and_never_run_are_sent_again_and_run_once(
     assert provider.posts == min(dropped + 1, MAX_SUBMITS)
 
 
-def confirmed_stop_is_true(truth: Truth, inputs: Inputs, calls: Sequence[timedelta], stop_at: float) -> None:
-    played, provider = play(truth, [*inputs, (seconds(stop_at), StopAsked(StopCause.ASKED))], calls)
+def confirmed_stop_is_true(
+    truth: Truth, inputs: Inputs, calls: Sequence[timedelta], stop_at: float, read_before: Sequence[timedelta] = ()
+) -> None:
+    played, provider = play(truth, [*inputs, (seconds(stop_at), StopAsked(StopCause.ASKED))], calls, read_before)
     outcome = played.run()
     if outcome.confirmed is not False:
         assert not provider.ever_runs_after(outcome.completed_at)
@@ -165,10 +182,12 @@ def confirmed_stop_is_true(truth: Truth, inputs: Inputs, calls: Sequence[timedel
 
 
 @TRUE
-@given(truths(runs_for=short_or_long), events, call_times, tenths(0, 700))
-def test_a_confirmed_stop_is_true(truth: Truth, inputs: Inputs, calls: Sequence[timedelta], stop_at: float) -> None:
+@given(truths(runs_for=short_or_long), events, call_times, tenths(0, 700), ages)
+def test_a_confirmed_stop_is_true(
+    truth: Truth, inputs: Inputs, calls: Sequence[timedelta], stop_at: float, read_before: Sequence[timedelta]
+) -> None:
     """`confirmed` means that nothing runs and nothing will: the one word that a person relies on."""
-    confirmed_stop_is_true(truth, inputs, calls, stop_at)
+    confirmed_stop_is_true(truth, inputs, calls, stop_at, read_before)
 
 
 @TRUE
