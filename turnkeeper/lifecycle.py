@@ -171,9 +171,11 @@ def _told(turn: Turn, seen: Seen, now: datetime) -> Turn:
     """The end of the prompt's run, read by the relay. It counts where no look could find anything else.
 
     Not during a stop, which is confirmed by its own readings; nor where a further prompt went into the turn, of which
-    the relay does not know. The event that it came with makes the turn look all the same.
+    the relay does not know; nor while an answer is on its way, which a settled turn would not hear of any more. The
+    event that it came with makes the turn look all the same.
     """
-    if turn.stop is not None or turn.sent_at is None or steering.sent_ids(turn) or seen.standing not in ENDED:
+    under_way = turn.delivery is Delivery.UNSENT or steering.sent_ids(turn) or replies.on_its_way(turn)
+    if turn.stop is not None or under_way or seen.standing not in ENDED:
         return turn
     return _observed(replace(turn, looking=Wake.EVENT, wake=None, looks=turn.looks + 1, look_begun_at=now), seen, now)
 

@@ -65,6 +65,11 @@ def due_reply(turn: Turn, now: datetime) -> SendReply | None:
     return next((send for asked in turn.requests if (send := _due(turn, asked, now)) is not None), None)
 
 
+def on_its_way(turn: Turn) -> bool:
+    """Was an answer sent, and nothing is known of it yet?"""
+    return any(asked.given is not None and asked.given.sending and asked.given.ended is None for asked in turn.requests)
+
+
 def next_reply_at(turn: Turn) -> datetime | None:
     """When an answer becomes due by the clock alone."""
     moments = [asked.given.retry_at for asked in turn.requests if asked.given and asked.given.retry_at]

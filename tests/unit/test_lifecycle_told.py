@@ -11,15 +11,39 @@ from tests.unit.turn_story import (
     NO_ANSWER,
     RUNNING,
     STOP,
+    UNSTARTED,
     Story,
     accepted,
     fresh,
     running,
     submitting,
 )
-from turnkeeper.observations import Accepted, PerhapsSent, Refused, Seen
-from turnkeeper.turn import Look, ReadingTold, SteerAsked, SteerReported, SteerStarted
-from turnkeeper.vocabulary import ENDED, EventKind, EvidenceKind, Reason, Standing, TurnState, Wake
+from turnkeeper.observations import Accepted, OpenRequest, PerhapsSent, Refused, Replied, Reply, Seen
+from turnkeeper.requests import answers_shown
+from turnkeeper.turn import (
+    AnswerGiven,
+    Look,
+    ReadingTold,
+    ReplyReported,
+    ReplyStarted,
+    SendReply,
+    SteerAsked,
+    SteerReported,
+    SteerStarted,
+    Submit,
+)
+from turnkeeper.vocabulary import (
+    ENDED,
+    AnsweredBy,
+    AnswerState,
+    EventKind,
+    EvidenceKind,
+    PermissionReply,
+    Reason,
+    Standing,
+    TurnState,
+    Wake,
+)
 
 SUCCEEDED = seen(Standing.SUCCEEDED, "final")
 STEER = SteerAsked("t2", "msg_2")
@@ -92,3 +116,33 @@ def test_a_further_prompt_that_never_left_keeps_nothing_open(
     story = told(running().learns(STEER).looks(RUNNING).learns(*reports))
     assert story.outcome.reason is Reason.FINISHED
     assert not any(steer.answered for steer in story.turn.steers)
+
+
+ASKING = seen(Standing.WAITING, "asks").model_copy(
+    update={"open_requests": (OpenRequest(request_id="per_1", kind="permission", session_id="ses_1", title="make"),)}
+)
+NO = SendReply(ASKING.open_requests[0], Reply(permission=PermissionReply.REJECT), AnsweredBy.PERSON)
+
+
+def test_an_answer_on_its_way_is_heard_of_first() -> None:
+    """OpenCode ends a run as it takes a rejection: its idle event may overtake what came of the answer."""
+    story = running().looks(ASKING).learns(AnswerGiven("per_1", NO.reply), ReplyStarted(NO))
+    assert told(story, seen(Standing.REFUSED)).is_open
+    story.learns(ReplyReported("per_1", Replied()))
+    assert story.decision == Look(Wake.EVENT)
+    assert told(story, seen(Standing.REFUSED)).outcome.reason is Reason.REFUSED
+    (given,) = answers_shown(story.turn, "t1")
+    assert given.state is AnswerState.DELIVERED
+
+
+def test_an_answer_that_waits_to_be_sent_again_keeps_nothing_open() -> None:
+    story = running().looks(ASKING).learns(AnswerGiven("per_1", NO.reply), ReplyStarted(NO))
+    story.learns(ReplyReported("per_1", NO_ANSWER))
+    assert told(story).outcome.reason is Reason.FINISHED
+
+
+def test_before_a_prompt_is_sent_again_it_changes_nothing() -> None:
+    story = accepted().looks(UNSTARTED).after(10).looks(UNSTARTED)
+    assert story.decision == Submit(anew=True)
+    assert told(story).decision == Submit(anew=True)
+    assert story.turn.wake is Wake.EVENT, "it may yet be what ends the wait for a session that is busy"
