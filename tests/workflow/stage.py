@@ -24,7 +24,7 @@ from turnkeeper import search_attributes
 from turnkeeper.client import StartedTurn, Turnkeeper
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import Outcome, TurnInput, TurnResult, TurnSnapshot, thread_workflow_id, turn_workflow_id
-from turnkeeper.observations import ProviderEvent, ProviderEvents
+from turnkeeper.observations import ProviderEvent, ProviderEvents, Reading, Seen
 from turnkeeper.punctual_worker import PunctualWorker
 from turnkeeper.thread_messages import StartTurn, ThreadInput, ThreadSnapshot
 from turnkeeper.vocabulary import EventKind
@@ -228,13 +228,21 @@ async def tell(
     detail: str = "",
     child: bool = False,
     cut_off: bool = False,
+    reading: Reading | None = None,
 ) -> None:
-    """Signal provider events in one batch."""
+    """Signal provider events in one batch, with what the relay read after the last of them."""
     events = tuple(
         ProviderEvent(id=f"e{number}", kind=kind, count=count, detail=detail, child=child, cut_off=cut_off)
         for number, kind in enumerate(kinds)
     )
-    await turn.signal("provider_events", ProviderEvents(events=events))
+    await turn.signal("provider_events", ProviderEvents(events=events, reading=reading))
+
+
+async def ended(turn: TurnHandle, seen: Seen, **more: Any) -> Reading:  # noqa: ANN401 - as the model takes them
+    """What the relay reads when the turn's run is over; `more` is what is otherwise."""
+    now = await snapshot(turn)
+    fields = {"session_id": now.session_id, "message_id": now.client_message_id, "text_limit": TurnLimits().text_limit}
+    return Reading(**(fields | more), seen=seen)
 
 
 async def events_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
