@@ -128,6 +128,11 @@ def minds_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gaps, "cut_off", lambda *_: False)
 
 
+def takes_no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at what the relay has told already."""
+    monkeypatch.setattr(TurnWorkflow, "_asks_for", lambda *_: False)
+
+
 def rests_after_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A timer in place of the endpoint's activity: one that a replay compares."""
     monkeypatch.setattr(workflow, "start_activity", lambda *_, **__: asyncio.ensure_future(workflow.sleep(1)))
@@ -200,6 +205,7 @@ MUTATIONS: Final[tuple[tuple[Mutation, str], ...]] = (
     (steers_nowhere, "turn_steered"),
     (drops_what_was_dropped, "turn_dropped"),
     (minds_no_gap, "turn_cut_off"),
+    (takes_no_reading, "turn_told"),
     (rests_after_a_relay, "endpoint_relayed"),
     (never_gives_way, "endpoint_flapped_before"),
     (rests_after_a_relay, "endpoint_flapped_after"),

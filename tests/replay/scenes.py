@@ -12,8 +12,9 @@ from tests.e2e.waiting import until
 from tests.replay import endings
 from tests.replay.takes import Scene, Take
 from tests.workflow.scripted_provider import ABORTED, HANGS, RUNNING, Held, answered, asking, asks, stands
-from tests.workflow.stage import DIRECTORY, ENDPOINT, QUICK, Stage, TurnHandle, snapshot, tell
+from tests.workflow.stage import DIRECTORY, ENDPOINT, QUICK, Stage, TurnHandle, ended, snapshot, tell
 from turnkeeper.findings import Adoption, LiveRun
+from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import (
     EndpointInput,
     PermissionRule,
@@ -314,6 +315,18 @@ async def cut_off(stage: Stage) -> list[Take]:
     return [Take("turn_cut_off", turn_workflow_id("cut_off"), run_id)]
 
 
+async def told(stage: Stage) -> list[Take]:
+    """The relay had read the end of the run when it told of it: the turn took that, and did not look."""
+    await stage.start("told", "Count to ten", idempotency_key="told", limits=TurnLimits())
+    await stage.provider.called("submit")
+    turn = stage.turn_of("told")
+    await tell(turn, EventKind.PROGRESS, EventKind.IDLE, reading=await ended(turn, answered()))
+    await stage.settled_thread("told")
+    if stage.provider.count("look"):
+        raise AssertionError("this turn was to end without a look")
+    return thread_and_turn("told")[1:]
+
+
 def thread_and_turn(name: str) -> list[Take]:
     return [Take(f"thread_{name}", thread_workflow_id(name)), Take(f"turn_{name}", turn_workflow_id(name))]
 
@@ -338,6 +351,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     endings.renewed,
     dropped,
     cut_off,
+    told,
 )
 """Each is played on a stage of its own."""
 
@@ -365,6 +379,7 @@ NAMES: Final = (
     "turn_normal",
     "turn_resumed",
     "turn_steered",
+    "turn_told",
     *endings.ENDING_NAMES,
 )
 """The files that a recording makes; `thread_stopped_unasked` is that scene before a stop at rest asked the provider."""
