@@ -33,6 +33,7 @@ from turnkeeper.observations import (
     OpenRequest,
     PerhapsSent,
     PromptRequest,
+    Reading,
     RelayRequest,
     Replied,
     ReplyReport,
@@ -46,7 +47,7 @@ from turnkeeper.observations import (
     SubmitReport,
     Unreachable,
 )
-from turnkeeper.vocabulary import Fault, Standing
+from turnkeeper.vocabulary import ENDED, Fault, Standing
 
 AWAY: Final = Failure(code="provider_unreachable", fault=Fault.PROVIDER, message="away", retryable=True)
 BROKE: Final = Failure(code="provider_error", fault=Fault.PROVIDER, message="the model broke")
@@ -181,6 +182,20 @@ class ModelProvider:
         """Somebody deletes all sessions; what runs in them dies with them."""
         self.end_all(RunState.DEAD)
         self.sessions.clear()
+
+    # What a relay would read.
+
+    def read_ended(self) -> Reading | None:
+        """The end of what the newest prompt made its session do."""
+        run = self.runs[-1] if self.runs else None
+        if run is None or self.away or run.session_id not in self.sessions:
+            return None
+        newest = run.joined[-1] if run.joined else Joined(run.prompt, run.message_id, Fate.TAKEN_UP)
+        seen = _seen([run])
+        if seen.standing not in ENDED or newest.fate is not Fate.TAKEN_UP:
+            return None
+        text_limit = TurnLimits().text_limit
+        return Reading(session_id=run.session_id, message_id=newest.message_id, text_limit=text_limit, seen=seen)
 
     # Activities.
 

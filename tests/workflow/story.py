@@ -19,6 +19,7 @@ from turnkeeper.errors import RefusedError, ServiceUnavailableError
 from turnkeeper.findings import Adopt, Reconcile
 from turnkeeper.limits import TurnLimits
 from turnkeeper.messages import Answer, Interrupt, InterruptResult, TurnRecord
+from turnkeeper.observations import Reading
 from turnkeeper.thread_messages import ThreadInput, ThreadSnapshot
 from turnkeeper.vocabulary import EventKind, Finding, OnBusy, OnLost, PermissionReply
 from turnkeeper.with_start import signal_with_start
@@ -73,6 +74,8 @@ class Step(StrEnum):
     STOP_KEPT = "a stop of the thread is kept as a signal"
     STOP_TURN = "a person stops the turn itself"
     FINISH = "the agent finishes"
+    FINISH_TOLD = "the agent finishes, and the relay reads that and tells it"
+    FINISH_TOLD_LATE = "the same, but it is told with the next event that says idle"
     FAIL = "the model fails"
     ASK = "the agent asks a person"
     ANSWER = "the person answers"
@@ -109,6 +112,8 @@ class World:
     commands: list[asyncio.Task[None]] = field(default_factory=list)
     worker: AsyncExitStack = field(default_factory=AsyncExitStack)
     latest: StartedTurn | None = None
+    read: Reading | None = None
+    """What the relay has read and not told yet."""
 
     async def perform(self, step: Step) -> None:
         """One step; what takes as long as a stop goes on beside the next ones."""
@@ -163,6 +168,8 @@ class World:
             Step.STOP_KEPT: self.stop_kept,
             Step.ANSWER_KEPT: self.answer_kept,
             Step.IDLE_EVENT: lambda: self.tell_event(EventKind.IDLE),
+            Step.FINISH_TOLD: lambda: self.finish_told(late=False),
+            Step.FINISH_TOLD_LATE: lambda: self.finish_told(late=True),
             Step.ERROR_EVENT: lambda: self.tell_event(EventKind.SESSION_ERROR),
             Step.WORKER_RESTARTS: self.restart_worker,
             Step.PAUSE: lambda: asyncio.sleep(5 * STEP),
@@ -317,9 +324,20 @@ class World:
                 await self.stage.turn_of(self.thread).signal("request_answer", answer)
 
     async def tell_event(self, kind: EventKind) -> None:
-        if self.exists and (await self.snapshot()).active is not None:
-            with suppress(RPCError):  # as above
-                await tell(self.stage.turn_of(self.thread), kind, detail="somebody says so")
+        """As the relay does it: it reads what became idle, whichever turn it then tells."""
+        if not self.exists or (await self.snapshot()).active is None:
+            return
+        reading = None
+        if kind is EventKind.IDLE:
+            reading, self.read = self.read or self.provider.read_ended(), None
+        with suppress(RPCError):  # as above
+            await tell(self.stage.turn_of(self.thread), kind, detail="somebody says so", reading=reading)
+
+    async def finish_told(self, *, late: bool) -> None:
+        self.provider.end_all(RunState.FINISHED)
+        self.read = self.provider.read_ended()
+        if not late:
+            await self.tell_event(EventKind.IDLE)
 
     async def restart_worker(self) -> None:
         await self.worker.aclose()

@@ -28,7 +28,11 @@ async def check(world: World) -> None:
         assert run.posts == 1, f"{run.prompt} was sent {run.posts} times"
         assert not run.beside, f"{run.prompt} was sent beside {run.beside}"
     if world.exists:
-        check_shown(await world.snapshot())
+        thread = await world.snapshot()
+        check_shown(thread)
+        for turn in thread.recent:
+            runs = runs_of(world, turn) if turn.reason is Reason.FINISHED else []
+            assert not runs or runs[-1].state not in LIVE, f"{turn.turn_id} is called finished, and runs"
 
 
 def check_shown(thread: ThreadSnapshot) -> None:
@@ -112,6 +116,8 @@ def check_follow_ups(world: World, thread: ThreadSnapshot) -> None:
 def runs_of(world: World, turn: TurnRecord) -> list[Run]:
     """Its own, and those of steers that reached it after that one's end; or else the run that its prompt went into."""
     own = [run for run in world.provider.runs if turn.run_id is not None and run.by == turn.run_id]
+    if turn.adopted and not own:  # it was told the end, and never looked: nobody knows the run by its turn
+        own = [run for run in world.provider.runs if run.by is None]
     into = [run for run in world.provider.runs for one in did(run)[1:] if one.prompt == turn.idempotency_key]
     return own or into
 

@@ -38,6 +38,9 @@ STOPPED_WHILE_AWAY: Final = [
 ]
 """The stop stays unconfirmed, and the old run goes on when the next prompt is given."""
 
+TOLD_OF_THE_LAST_TURN = [Step.START, Step.PAUSE, Step.FINISH_TOLD_LATE, Step.LONG_PAUSE, Step.IDLE_EVENT, Step.PAUSE]
+"""The relay's reading of the first run's end arrives while the second one is at work."""
+
 
 @settings(
     max_examples=STORIES,
@@ -47,6 +50,7 @@ STOPPED_WHILE_AWAY: Final = [
 )
 @given(beginning=st.sampled_from(BEGINNINGS), steps=st.lists(st.sampled_from(Step), max_size=14))
 @example(beginning=Step.START, steps=STOPPED_WHILE_AWAY)
+@example(beginning=Step.START, steps=TOLD_OF_THE_LAST_TURN)
 async def test_every_story_ends_and_is_told_truly(
     skipping_server: WorkflowEnvironment, beginning: Step, steps: list[Step]
 ) -> None:
