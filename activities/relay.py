@@ -1,8 +1,8 @@
 """`relay`: read an endpoint's event stream and wake the turns that its events are about.
 
-It only wakes. Its death costs time and nothing else, because every turn also looks on its own clock; two relays at
-once are harmless, because an event only makes a turn look. It does no slow work between two reads: OpenCode queues
-without bound for a reader that does not read.
+An event only makes a turn look, and when a session becomes idle the relay looks in its place: what it read goes along.
+Its death costs time and nothing else, because every turn also looks on its own clock, and two relays at once are
+harmless. It does no slow work between two reads: OpenCode queues without bound for a reader that does not read.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Constants:
         10, "turns a core of OpenCode", "measured, 1.18.33 with its snapshots; 25 without"
     )
     short_turn_events: float = _constant(
-        30, "events of `Turn`", "measured: 3 s in a thread that ran before; 24 in a new one (history.json)"
+        30, "events of `Turn`", "measured: 3 s in a thread that ran before; 18 in a new one (history.json)"
     )
     thread_events: float = _constant(
         15, "events of `Thread` a turn", "measured: 31 events for two turns (history.json)"

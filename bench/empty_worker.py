@@ -30,7 +30,7 @@ async def run() -> None:
         client,
         task_queue=TASK_QUEUE,
         workflows=[EmptyThread, EmptyTurnWorkflow],
-        activities=[activities.admit, activities.submit, activities.look],
+        activities=[activities.admit, activities.submit],
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=limits.max_cached_workflows,
         max_concurrent_workflow_tasks=limits.max_concurrent_workflow_tasks,

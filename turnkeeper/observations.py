@@ -7,9 +7,9 @@ not there" (`NotThere`) are different types, and only the second may ever end an
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from turnkeeper.limits import (
     LATEST_TOOLS,
@@ -211,6 +211,11 @@ class ProviderEvents(Record):
     reading: Annotated[Reading | None, AtMostBytes(MAX_READING_BYTES)] = Field(
         default=None, description="after the last event, where that is an end of a run"
     )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Turns of builds that knew no readings refuse a signal that names one."""
+        return {name: value for name, value in whole(self).items() if value is not None}
 
 
 class SessionRequest(Record):

@@ -134,7 +134,7 @@ class TurnWorkflow(TurnAnswers, TurnSteers):
 
     # Messages.
 
-    @workflow.signal(description="Events of the provider, in canonical form. They make the turn look, never settle it.")
+    @workflow.signal(description="Events of the provider, in canonical form, and what was read after the last one.")
     def provider_events(self, batch: ProviderEvents) -> None:
         """Wake the turn, unless it is told what it would find."""
         self._learn(EventsArrived(batch.events))
