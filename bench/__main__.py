@@ -19,7 +19,7 @@ from typing import Final
 
 from bench.results import RESULTS
 
-ORDER: Final = ("turn_overhead", "engine_floor", "throughput", "ingest", "history", "memory", "peer")
+ORDER: Final = ("turn_overhead", "settle_latency", "engine_floor", "throughput", "ingest", "history", "memory", "peer")
 """The quick ones first: a mistake in the setting shows early."""
 
 FULL: Final[dict[str, tuple[str, ...]]] = {
