@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,15 +18,13 @@ from bench.bare import TURN_TIMEOUT, BareClient, IdleTimes
 from bench.results import Results
 from bench.servers import Servers, attached_relay, servers
 from bench.timing import TimedTurn, machine, median, p99, table
-from bench.turn_overhead import PROMPTS, WARM_UP, DurableClient
+from bench.turn_overhead import PROMPTS, WARM_UP, DurableClient, Run
 
 STARTS: Final = {"together": 0.0, "spread": 3.0}
 """Seconds over which the turns of a round begin: a turn lasts 3."""
 
 ROUNDS: Final = 12
 """Of each side and kind of start: with 8 turns each enough for a p99 that is not the largest."""
-
-Run = Callable[[str], Awaitable[TimedTurn]]
 
 
 async def _round(run: Run, at_once: int, spread: float) -> list[float]:
